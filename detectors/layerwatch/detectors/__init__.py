@@ -1,0 +1,1 @@
+"""Scores layer timings: pure functions and small objects on arrays. No IO, no clock, no Kafka."""

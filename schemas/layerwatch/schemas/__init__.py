@@ -1,0 +1,1 @@
+"""What crosses a topic: records, their codecs, topic names and JSON Schemas. Standard library and msgspec only."""

@@ -1,0 +1,52 @@
+"""The topics, declared once. `layerwatch topics` creates and checks them."""
+
+from __future__ import annotations
+
+import msgspec
+
+_DAY_MS = 86_400_000
+
+ENGINES = "layerwatch.engines"
+PROFILES = "layerwatch.profiles"
+SIGNALS = "layerwatch.signals"
+MODELS = "layerwatch.models"
+ALERTS = "layerwatch.alerts"
+ALERTS_CURRENT = "layerwatch.alerts.current"
+DECISIONS = "layerwatch.decisions"
+DECISIONS_CURRENT = "layerwatch.decisions.current"
+DEADLETTER = "layerwatch.deadletter"
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """A topic as it must be; `retention_ms` of None means compacted: the last record of each key is kept."""
+
+    name: str
+    key: str
+    retention_ms: int | None
+    #: Read as a whole by every process instead of being shared out: one partition.
+    catalogue: bool = False
+    max_message_bytes: int = 1_000_000
+
+    def partitions(self, shared_out: int) -> int:
+        return 1 if self.catalogue else shared_out
+
+    def config(self) -> dict[str, str]:
+        config = {"max.message.bytes": str(self.max_message_bytes)}
+        if self.retention_ms is None:
+            config["cleanup.policy"] = "compact"
+        else:
+            config |= {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        return config
+
+
+TOPICS = (
+    Topic(ENGINES, "engine build", None, catalogue=True),
+    Topic(PROFILES, "instance", _DAY_MS),
+    Topic(SIGNALS, "service", _DAY_MS),
+    Topic(MODELS, "build/kind/stream", None, catalogue=True),
+    Topic(ALERTS, "service", 30 * _DAY_MS),
+    Topic(ALERTS_CURRENT, "alert id", None),
+    Topic(DECISIONS, "target", 30 * _DAY_MS),
+    Topic(DECISIONS_CURRENT, "target", None),
+    Topic(DEADLETTER, "source topic", 7 * _DAY_MS, catalogue=True),
+)

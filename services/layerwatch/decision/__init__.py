@@ -1,0 +1,1 @@
+"""The decision centre on faust: alerts to decisions (by target)."""

@@ -1,0 +1,1 @@
+"""What every process of layerwatch shares: settings, logs, health and metrics, Kafka clients, the watchdog, streams."""

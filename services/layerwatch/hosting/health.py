@@ -1,0 +1,68 @@
+"""`/healthz`, `/readyz` and `/metrics` of a process, on loopback, from a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from layerwatch.schemas.errors import ConfigError
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Scrapes come every few seconds: not worth a line."""
+
+
+class HealthServer:
+    """Serves the state of one process. `problem()` returns None when healthy, else what is wrong."""
+
+    def __init__(
+        self,
+        port: int,
+        registry: CollectorRegistry,
+        problem: Callable[[], str | None],
+        ready: Callable[[], bool],
+    ) -> None:
+        metrics = make_wsgi_app(registry)
+
+        def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            path = environ.get("PATH_INFO", "")
+            if path == "/metrics":
+                scraped: Iterable[bytes] = metrics(environ, start_response)
+                return scraped
+            if path == "/healthz":
+                wrong = problem()
+                status, text = ("503 Service Unavailable", wrong) if wrong else ("200 OK", "ok")
+            elif path == "/readyz":
+                status, text = ("200 OK", "ready") if ready() else ("503 Service Unavailable", "starting")
+            else:
+                status, text = "404 Not Found", "ask /healthz, /readyz or /metrics"
+            body = (text + "\n").encode()
+            start_response(
+                status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+            )
+            return [body]
+
+        try:
+            self._server = make_server("127.0.0.1", port, app, server_class=_Server, handler_class=_Quiet)
+        except OSError as error:
+            raise ConfigError(f"port {port} on loopback is taken ({error}): set another http_port") from error
+        self.port: int = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+
+    def start(self) -> HealthServer:
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

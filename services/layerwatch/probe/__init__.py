@@ -1,0 +1,1 @@
+"""In the runtime's process. Standard library and msgspec only."""

@@ -1,0 +1,1 @@
+"""Recordings: read, write, replay, record from Kafka."""
