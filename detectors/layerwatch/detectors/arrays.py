@@ -1,0 +1,46 @@
+"""State of detectors as bytes: nested dictionaries of numbers, text and numpy arrays. Nothing that runs when loaded."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+F32: TypeAlias = NDArray[np.float32]
+F64: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+State: TypeAlias = dict[str, Any]
+
+_ARRAY = 1  # msgpack extension: one numpy array
+
+
+def pack(state: State) -> bytes:
+    """Compressed msgpack; arrays keep dtype and shape."""
+    return zlib.compress(msgspec.msgpack.encode(state, enc_hook=_to_ext), 1)
+
+
+def unpack(data: bytes) -> State:
+    """What `pack` was given; arrays come back writable."""
+    state: State = msgspec.msgpack.decode(zlib.decompress(data), ext_hook=_from_ext, strict=False)
+    return state
+
+
+def _to_ext(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        head = msgspec.msgpack.encode((value.dtype.str, value.shape))
+        return msgspec.msgpack.Ext(_ARRAY, bytes([len(head)]) + head + np.ascontiguousarray(value).tobytes())
+    if isinstance(value, np.generic):
+        return value.item()
+    raise NotImplementedError(f"{type(value).__name__} is no part of a detector's state")
+
+
+def _from_ext(code: int, data: memoryview) -> Any:
+    if code != _ARRAY:
+        raise ValueError(f"unknown extension {code} in a detector's state")
+    size = data[0]
+    dtype, shape = msgspec.msgpack.decode(data[1 : 1 + size])
+    return np.frombuffer(data[1 + size :], dtype).reshape(shape).copy()

@@ -1,0 +1,167 @@
+"""What an execution of a given shape should take: a robust, incremental, shape-conditional baseline of log latencies.
+
+A ridge regression on the shape basis says what any shape costs; a cell (exact batch, half octave of length) keeps its own
+offset from it, trusted as executions arrive, so a shape never seen borrows and then finds its own level. Latencies are
+logarithms with a floor of half the timer's tick, since an error of one tick is nothing for a long layer and
+everything for a short one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from layerwatch.detectors.arrays import F64, Ints, State
+from layerwatch.detectors.shapes import Point, ShapeBasis
+
+#: Half a tick of the GPU's timer (source: recordings, ticks of about 1 us).
+FLOOR_MS = 5e-4
+
+#: Executions of a cell before it is judged.
+SUPPORT = 8
+
+_FIRST_SOLVE = 64
+_CLIP_LEARNING = 0.5  # log units; an outlier moves the fit by no more than this
+_CLIP_ADAPTING = 0.2
+_ADAPT_EXECUTIONS = 400  # memory of a settled cell
+_MAX_CELL_VALUES = 64 * 1024  # offsets kept over all cells: 256 KB as float32
+
+
+@dataclass(slots=True)
+class _Cell:
+    seen: int
+    offset: F64  # [outputs] mean log residual to the regression
+    basis: F64  # [columns] mean of the basis over its executions: lets the offset follow a new fit
+
+
+class ShapeBaseline:
+    """Baseline of `outputs` log latencies (layers of one build and profile, or end to end)."""
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
+        self.seen = 0
+        self._basis = ShapeBasis()
+        self._gram = np.zeros((1, 1))
+        self._moment = np.zeros((1, outputs))
+        self._weights: F64 | None = None
+        self._next_solve = _FIRST_SOLVE
+        self._cells: dict[tuple[int, int], _Cell] = {}
+
+    @property
+    def fitted(self) -> bool:
+        return self._weights is not None
+
+    def expected(self, points: list[Point]) -> tuple[F64, Ints]:
+        """(log ms [points, outputs], executions seen in each point's cell [points]); needs `fitted`."""
+        assert self._weights is not None
+        log_ms = self._basis(points) @ self._weights
+        seen = np.zeros(len(points), np.int64)
+        for row, point in enumerate(points):
+            cell = self._cells.get(point.cell)
+            if cell is not None:
+                log_ms[row] += cell.offset
+                seen[row] = cell.seen
+        return log_ms, seen
+
+    def learn(self, points: list[Point], shape: Ints, log_ms: F64) -> None:
+        """Fold in healthy executions: `shape` [k] into `points`, `log_ms` [k, outputs]."""
+        counts = np.bincount(shape, minlength=len(points))
+        used = np.flatnonzero(counts)
+        points, counts = [points[i] for i in used], counts[used]
+        remap = np.full(int(used.max()) + 1, -1)
+        remap[used] = np.arange(len(used))
+        self._grow(points)
+        basis = self._basis(points)
+        if self._weights is not None:
+            log_ms = self._tame(points, remap[shape], log_ms)
+        sums = np.zeros((len(points), self.outputs))
+        np.add.at(sums, remap[shape], log_ms)
+        self._gram += basis.T @ (basis * counts[:, None])
+        self._moment += basis.T @ sums
+        self.seen += int(counts.sum())
+        if self._weights is not None:
+            self._settle(points, basis, counts, sums)
+        if self.seen >= self._next_solve:
+            self._solve()
+            self._next_solve = int(self.seen * 1.5)
+
+    def _tame(self, points: list[Point], shape: Ints, log_ms: F64) -> F64:
+        expected, seen = self.expected(points)
+        clip = np.where(
+            seen < SUPPORT, 1.5, np.where(seen < _ADAPT_EXECUTIONS, _CLIP_LEARNING, _CLIP_ADAPTING)
+        )
+        limit = clip[shape][:, None]
+        return expected[shape] + np.clip(log_ms - expected[shape], -limit, limit)
+
+    def _settle(self, points: list[Point], basis: F64, counts: Ints, sums: F64) -> None:
+        """Move each cell's offset towards its executions, quickly at first and slowly once it is known."""
+        assert self._weights is not None
+        residual = sums / counts[:, None] - basis @ self._weights
+        for row, point in enumerate(points):
+            cell = self._cells.get(point.cell)
+            if cell is None:
+                cell = self._new_cell(point)
+            k = int(counts[row])
+            cell.offset += (residual[row] - cell.offset) * (k / (min(cell.seen + k, _ADAPT_EXECUTIONS) + 5))
+            cell.basis += (basis[row] - cell.basis) * (k / (cell.seen + k))
+            cell.seen += k
+
+    def _new_cell(self, point: Point) -> _Cell:
+        if len(self._cells) >= max(64, _MAX_CELL_VALUES // self.outputs):
+            del self._cells[min(self._cells, key=lambda key: self._cells[key].seen)]
+        cell = self._cells[point.cell] = _Cell(0, np.zeros(self.outputs), np.zeros(len(self._basis)))
+        return cell
+
+    def _solve(self) -> None:
+        penalty = np.diag(self._basis.penalty())
+        weights: F64 = np.linalg.solve(self._gram + penalty, self._moment)
+        if self._weights is not None:
+            for cell in self._cells.values():
+                cell.offset = cell.offset + cell.basis @ (self._weights - weights)
+        self._weights = weights
+
+    def _grow(self, points: list[Point]) -> None:
+        self._basis.grow(points)
+        extra = len(self._basis) - len(self._gram)
+        if extra:
+            self._gram = np.pad(self._gram, ((0, extra), (0, extra))).astype(np.float64)
+            self._moment = np.pad(self._moment, ((0, extra), (0, 0))).astype(np.float64)
+            if self._weights is not None:
+                self._weights = np.pad(self._weights, ((0, extra), (0, 0))).astype(np.float64)
+            for cell in self._cells.values():
+                cell.basis = np.pad(cell.basis, (0, extra)).astype(np.float64)
+
+    def state(self) -> State:
+        cells = list(self._cells.values())
+        return {
+            "outputs": self.outputs,
+            "seen": self.seen,
+            "next_solve": self._next_solve,
+            "columns": np.array(list(self._basis.columns), np.int16),
+            "octaves": [self._basis.low, self._basis.high],
+            "gram": self._gram,
+            "moment": self._moment.astype(np.float32),
+            "weights": None if self._weights is None else self._weights.astype(np.float32),
+            "cells": np.array(list(self._cells), np.int32).reshape(-1, 2),
+            "cell_seen": np.array([cell.seen for cell in cells]),
+            "cell_offset": np.array([cell.offset for cell in cells], np.float16),
+            "cell_basis": np.array([cell.basis for cell in cells], np.float16),
+        }
+
+    @classmethod
+    def restore(cls, state: State) -> ShapeBaseline:
+        self = cls(state["outputs"])
+        self.seen, self._next_solve = state["seen"], state["next_solve"]
+        self._basis.columns = {(int(i), int(j)): c for c, (i, j) in enumerate(state["columns"])}
+        self._basis.low, self._basis.high = state["octaves"]
+        self._gram = state["gram"]
+        self._moment = state["moment"].astype(np.float64)
+        self._weights = None if state["weights"] is None else state["weights"].astype(np.float64)
+        for row, (batch, octave) in enumerate(state["cells"]):
+            self._cells[int(batch), int(octave)] = _Cell(
+                int(state["cell_seen"][row]),
+                state["cell_offset"][row].astype(np.float64),
+                state["cell_basis"][row].astype(np.float64),
+            )
+        return self

@@ -1,0 +1,125 @@
+"""A message's columns as numpy arrays, checked: what the scorer takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from layerwatch.detectors.arrays import F32, F64, Bools, Ints
+from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.errors import InvalidRecord
+from layerwatch.schemas.profiles import COUNTER_COLUMNS, SWITCHED_PROFILE, LayerBlock, ProfileBatch
+
+#: No execution takes longer than this; a time beyond it is a defect of whoever measured (ms).
+_MAX_MS = 3.6e6
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTimes:
+    """Layers of `rows` [k] of a batch, all run with one optimization profile: `times_ms` [k, layers]."""
+
+    profile: int
+    rows: Ints
+    times_ms: F32
+
+
+@dataclass(frozen=True, slots=True)
+class Executions:
+    """n executions of one instance, in order. Times in unix seconds, latencies in ms."""
+
+    engine: str
+    shapes: list[dict[str, list[int]]]
+    times_s: F64  # [n] end of each execution
+    shape: Ints  # [n] into `shapes`
+    profile: Ints  # [n]
+    switched: Bools  # [n] its context changed profile first
+    end_to_end_ms: F64  # [n]
+    layers: list[LayerTimes]
+    counters: F64  # [m, 14], COUNTER_COLUMNS
+    rate: float  # share of executions whose layers are sampled
+    clock_s: float  # nothing before it is still to come
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+
+def executions_of(batch: ProfileBatch, manifest: Manifest) -> Executions:
+    """The columns of a message; raises InvalidRecord (bad_column, bad_time, layer_count, unknown_profile)."""
+    times_s = _column(batch.times_s, "<f8", "times_s")
+    n = len(times_s)
+    end_to_end_ms = _sized(batch.end_to_end_ms, "<f4", n, "end_to_end_ms").astype(np.float64)
+    shape = _sized(batch.shape_index, "<u2", n, "shape_index").astype(np.int64)
+    profile = _sized(batch.profile_index, "u1", n, "profile_index").astype(np.int64)
+    flags = _sized(batch.flags, "u1", n, "flags").astype(np.uint8) if batch.flags else np.zeros(n, np.uint8)
+    counters = _column(batch.counters, "<f8", "counters")
+    if len(counters) % len(COUNTER_COLUMNS):
+        raise InvalidRecord(
+            "bad_column", f"counters: {len(counters)} values are not rows of {len(COUNTER_COLUMNS)}"
+        )
+    counters = counters.reshape(-1, len(COUNTER_COLUMNS))
+    _check_times(batch, times_s, end_to_end_ms, counters)
+    if n and (shape.max() >= len(batch.shapes) or any(not _is_shape(s) for s in batch.shapes)):
+        raise InvalidRecord("bad_column", "shape_index points outside of shapes, or a shape is empty")
+    counts = {p.profile: len(p.layers) for p in manifest.profiles}
+    return Executions(
+        engine=batch.engine,
+        shapes=batch.shapes,
+        times_s=times_s,
+        shape=shape,
+        profile=profile,
+        switched=(flags & SWITCHED_PROFILE).astype(bool),
+        end_to_end_ms=end_to_end_ms,
+        layers=[_layers(block, profile, counts) for block in batch.layers],
+        counters=counters,
+        rate=batch.rate if 0 < batch.rate <= 1 else 1.0,
+        clock_s=batch.window_end_s,
+    )
+
+
+def _check_times(batch: ProfileBatch, times_s: F64, end_to_end_ms: F64, counters: F64) -> None:
+    clocks = (batch.window_start_s, batch.window_end_s)
+    if not all(np.isfinite(c) and c >= 0 for c in clocks) or clocks[1] < clocks[0]:
+        raise InvalidRecord("bad_time", f"window {clocks[0]}..{clocks[1]} s is not an interval of time")
+    if not (np.isfinite(times_s).all() and (times_s >= 0).all()):
+        raise InvalidRecord("bad_time", "times_s holds NaN, an infinity or a negative time")
+    if not (np.isfinite(end_to_end_ms).all() and ((end_to_end_ms > 0) & (end_to_end_ms < _MAX_MS)).all()):
+        raise InvalidRecord("bad_time", "end_to_end_ms holds NaN, an infinity or a time that is not positive")
+    if not np.isfinite(counters[:, 0]).all():
+        raise InvalidRecord("bad_time", "counters holds a row without a time")
+
+
+def _layers(block: LayerBlock, profile: Ints, counts: dict[int, int]) -> LayerTimes:
+    if block.profile not in counts:
+        raise InvalidRecord("unknown_profile", f"profile {block.profile} is not in the engine's manifest")
+    if block.layers != counts[block.profile]:
+        raise InvalidRecord(
+            "layer_count",
+            f"{block.layers} layers where the manifest has {counts[block.profile]} for profile {block.profile}",
+        )
+    rows = _column(block.rows, "<u4", "rows").astype(np.int64)
+    times_ms = _sized(block.times_ms, "<f4", len(rows) * block.layers, "times_ms").reshape(
+        len(rows), block.layers
+    )
+    if len(rows) and (rows.max() >= len(profile) or (np.diff(rows) <= 0).any()):
+        raise InvalidRecord("bad_column", "rows of a layer block must ascend within the message's executions")
+    if not (np.isfinite(times_ms).all() and ((times_ms >= 0) & (times_ms < _MAX_MS)).all()):
+        raise InvalidRecord("bad_time", "layer times hold NaN, an infinity or a negative time")
+    return LayerTimes(block.profile, rows, times_ms)
+
+
+def _column(data: bytes, dtype: str, name: str) -> F64:
+    if len(data) % np.dtype(dtype).itemsize:
+        raise InvalidRecord("bad_column", f"{name}: {len(data)} bytes are not {dtype}")
+    return np.frombuffer(data, dtype)
+
+
+def _sized(data: bytes, dtype: str, n: int, name: str) -> F32:
+    column = _column(data, dtype, name)
+    if len(column) != n:
+        raise InvalidRecord("bad_column", f"{name}: {len(column)} values where {n} are needed")
+    return column.astype(np.dtype(dtype), copy=False)
+
+
+def _is_shape(shape: dict[str, list[int]]) -> bool:
+    return bool(shape) and all(dims and all(d >= 0 for d in dims) for dims in shape.values())

@@ -1,0 +1,143 @@
+"""Why: the pattern over layers and host part, joined with the GPU's counters.
+
+Rules, most specific first, each with the sentence that a person can check. Without counters the pattern alone speaks,
+with less confidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from layerwatch.detectors import execution_watch as e
+from layerwatch.detectors import layer_watch as s
+from layerwatch.detectors.arrays import F64
+from layerwatch.detectors.gpu import GpuView
+from layerwatch.schemas.alerts import Cause
+
+_PCIE_MIB_S = 10_000
+_DRAM_PCT = 55
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What the executions since the onset look like; log units unless said otherwise."""
+
+    channels: frozenset[str]
+    host_hits: float  # share of executions whose host part stands out
+    host_p50: float
+    host_p95: float
+    host_usual: float
+    slices: float  # share of sampled executions with one layer far out
+    common: float
+    total: float
+    switched_hits: float  # share of the hits that had switched profile
+
+
+def pattern_of(
+    executions: F64,
+    sampled: F64,
+    channels: frozenset[str],
+    host_threshold: float,
+    slice_threshold: float,
+    usual: float,
+) -> Pattern:
+    """Summary of ring rows since the onset."""
+    host = executions[:, e.HOST] if len(executions) else np.zeros(1)
+    hits = host > 0.8 * host_threshold
+    switched = executions[hits, e.SWITCHED] if len(executions) and hits.any() else np.zeros(1)
+    layered = len(sampled) > 0
+    return Pattern(
+        channels=channels,
+        host_hits=float(hits.mean()),
+        host_p50=float(np.quantile(host, 0.5)),
+        host_p95=float(np.quantile(host, 0.95)),
+        host_usual=usual,
+        slices=float((sampled[:, s.SLICE] > slice_threshold).mean()) if layered else 0.0,
+        common=float(np.median(sampled[:, s.COMMON])) if layered else 0.0,
+        total=float(np.median(sampled[:, s.TOTAL])) if layered else 0.0,
+        switched_hits=float(switched.mean()),
+    )
+
+
+def causes_of(pattern: Pattern, gpu: GpuView | None) -> list[Cause]:
+    """Most likely first; never empty."""
+    known = gpu is not None and gpu.known
+    found = _by_counters(pattern, gpu) if gpu is not None and known else _by_pattern(pattern)
+    return found or [Cause("unknown", 0.3, "no pattern that is known")]
+
+
+def _by_counters(p: Pattern, gpu: GpuView) -> list[Cause]:
+    if _is_switch(p):
+        return [_switch(p, 0.95)]
+    sm, usual_sm = gpu.at("sm_utilisation_pct"), gpu.usually("sm_utilisation_pct")
+    pcie = gpu.at("pcie_tx_mib_s") + gpu.at("pcie_rx_mib_s")
+    usual_pcie = gpu.usually("pcie_tx_mib_s") + gpu.usually("pcie_rx_mib_s")
+    if pcie > max(_PCIE_MIB_S, 4 * usual_pcie) and sm <= usual_sm + 15:
+        text = f"PCIe traffic {usual_pcie / 1024:.1f} -> {pcie / 1024:.1f} GiB/s, SM utilisation {gpu.both('sm_utilisation_pct')}"
+        return [Cause("pcie_contention", 0.9, text)]
+    dram = gpu.at("dram_bandwidth_pct")
+    if dram > max(_DRAM_PCT, gpu.usually("dram_bandwidth_pct") + 30):
+        text = f"DRAM bandwidth {gpu.both('dram_bandwidth_pct')}, {_layers(p)}"
+        return [Cause("memory_bandwidth", 0.9, text)]
+    drop = np.log(gpu.usually("sm_clock_mhz") / gpu.at("sm_clock_mhz")) if gpu.at("sm_clock_mhz") > 0 else 0.0
+    if drop > 0.1 and p.common > 0.5 * drop:
+        return [Cause("clock_throttle", 0.8, f"SM clock {gpu.both('sm_clock_mhz', 'MHz')}, {_layers(p)}")]
+    busier = sm > 1.5 * usual_sm + 8
+    if busier or (not _is_host(p, sm > 1.5 * usual_sm + 4) and _layers_moved(p)):
+        confidence = 0.9 if busier else 0.6
+        return [
+            Cause(
+                "gpu_contention", confidence, f"SM utilisation {gpu.both('sm_utilisation_pct')}, {_layers(p)}"
+            )
+        ]
+    return [_host_cause(p, 0.8, f", SM utilisation {gpu.both('sm_utilisation_pct')}")]
+
+
+def _by_pattern(p: Pattern) -> list[Cause]:
+    if _is_switch(p):
+        return [_switch(p, 0.9)]
+    if _layers_moved(p):
+        other = "memory_bandwidth" if p.common > 0.1 and p.slices < 0.1 else "pcie_contention"
+        text = f"{_layers(p)}; no GPU counters"
+        return [Cause("gpu_contention", 0.5, text), Cause(other, 0.3, text)]
+    return [_host_cause(p, 0.5, "; no GPU counters")]
+
+
+def _is_switch(p: Pattern) -> bool:
+    return "profile_switch" in p.channels or (p.host_hits > 0 and p.switched_hits >= 0.5)
+
+
+def _is_host(p: Pattern, busier: bool) -> bool:
+    return (p.host_hits >= 0.03 and not busier) or "host_tail" in p.channels or "host_level" in p.channels
+
+
+def _layers_moved(p: Pattern) -> bool:
+    return p.slices > 0 or p.common > 0.1 or p.total > 0.2
+
+
+def _switch(p: Pattern, confidence: float) -> Cause:
+    text = (
+        f"{p.switched_hits:.0%} of the slow executions had just changed their context's optimization profile; "
+        "give each length range a context of its own"
+    )
+    return Cause("profile_switch", confidence, text)
+
+
+def _host_cause(p: Pattern, confidence: float, more: str) -> Cause:
+    seen = f"time outside of the layers x{np.exp(p.host_p50):.1f} at the median, x{np.exp(p.host_p95):.1f} at p95"
+    layers = ", layers as usual" if not _layers_moved(p) else f", {_layers(p)}"
+    if p.host_p50 > 2.2 and p.slices < 0.1:
+        return Cause("interpreter_lock", confidence, seen + layers + more)
+    steady = p.host_p50 > max(0.35, p.host_usual + 0.3) and p.host_p95 - p.host_p50 < 0.9 and p.slices < 0.02
+    if steady:
+        return Cause("allocation", confidence - 0.2, seen + layers + more)
+    return Cause("host_starvation", confidence, seen + layers + more)
+
+
+def _layers(p: Pattern) -> str:
+    return (
+        f"one layer far out in {p.slices:.0%} of the executions, the median layer x{np.exp(p.common):.2f}, "
+        f"their sum x{np.exp(p.total):.2f}"
+    )

@@ -1,0 +1,172 @@
+"""Trouble on one instance, from the finding that opens it to the quiet that closes it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from layerwatch.detectors.arrays import State
+from layerwatch.detectors.excess import LayerExcesses
+from layerwatch.detectors.finding import Finding
+from layerwatch.detectors.impact import ImpactTally
+from layerwatch.schemas.alerts import Cause, DetectorScore, Impact, LayerExcess
+from layerwatch.schemas.engines import Layer
+from layerwatch.schemas.signals import Episode
+
+#: The kind of trouble that a channel sees; the first of these that has found something names the episode.
+KIND_OF_CHANNEL = {
+    "profile_switch": "host_gap",
+    "single_layer": "layer_latency",
+    "layer_slice": "layer_latency",
+    "layers_common": "layer_latency",
+    "layers_sum": "layer_latency",
+    "host_tail": "host_gap",
+    "host_level": "host_gap",
+    "end_to_end_tail": "request_latency",
+    "isolation_forest": "request_latency",
+    "forecast": "request_latency",
+    "clipping": "divergence",
+}
+
+_SETTLING_S = 2.0  # the cause is looked at again for so long after opening, then kept
+_HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
+_QUIET_EXECUTIONS = 60
+_QUIET_S = (0.5, 2.0)
+_SPARSE_EXECUTIONS, _SPARSE_S = 20, 5.0
+_CRITICAL_P50, _CRITICAL_P99 = 2.0, 5.0
+_CRITICAL_AFTER_S = 2.0
+
+
+@dataclass(slots=True)
+class OpenEpisode:
+    """The episode of an instance while it lasts."""
+
+    id: str
+    kind: str
+    onset_s: float
+    opened_s: float
+    updated_s: float
+    severity: str = "warning"
+    hits: int = 0
+    last_hit_s: float = 0.0
+    quiet_executions: int = 0
+    announced: bool = False  # told to the service: held back a moment, until counters can say why
+    causes: list[Cause] = field(default_factory=list)
+    findings: dict[str, DetectorScore] = field(default_factory=dict)
+    tally: ImpactTally = field(default_factory=ImpactTally)
+    excesses: LayerExcesses = field(default_factory=LayerExcesses)
+
+    @classmethod
+    def open(cls, instance: str, engine: str, findings: list[Finding], time_s: float) -> OpenEpisode:
+        """The id depends on what happened and when, never on when it was processed."""
+        onset_s = min(finding.onset_s for finding in findings)
+        found = {finding.channel for finding in findings}
+        kind = next(kind for channel, kind in KIND_OF_CHANNEL.items() if channel in found)
+        text = f"{instance}|{engine}|{kind}|{onset_s * 1000:.0f}"
+        return cls(
+            id=hashlib.sha256(text.encode()).hexdigest()[:16],
+            kind=kind,
+            onset_s=onset_s,
+            opened_s=time_s,
+            updated_s=time_s,
+            last_hit_s=time_s,
+        )
+
+    @property
+    def settling(self) -> bool:
+        return self.updated_s - self.opened_s <= _SETTLING_S
+
+    def note(self, findings: list[Finding], hit: bool, executions: int, time_s: float) -> None:
+        """What a chunk of executions showed."""
+        self.updated_s = time_s
+        for finding in findings:
+            best = self.findings.get(finding.channel)
+            if best is None or finding.score > best.score:
+                self.findings[finding.channel] = finding.as_score()
+        if findings or hit:
+            self.hits += 1
+            self.last_hit_s, self.quiet_executions = time_s, 0
+        else:
+            self.quiet_executions += executions
+
+    def announce(self, counters_seen: int | None) -> None:
+        """Tell of it as soon as its cause can be known, or a second has passed."""
+        if self.announced:
+            return
+        waited_s = self.updated_s - self.opened_s
+        if counters_seen is None or counters_seen >= _COUNTERS_NEEDED or waited_s >= _HELD_BACK_S:
+            self.announced, self.opened_s = True, self.updated_s
+
+    def over(self, clock_s: float) -> bool:
+        """Quiet for long enough: in executions and in seconds, by how often hits came; or in seconds where few run."""
+        quiet_s = clock_s - self.last_hit_s
+        interval_s = 4 * (self.last_hit_s - self.opened_s) / max(self.hits, 1)
+        rare = bool({"layer_slice", "profile_switch"} & set(self.findings)) and self.hits < 3
+        least_s = _QUIET_S[1] if rare else min(max(interval_s, _QUIET_S[0]), _QUIET_S[1])
+        if self.quiet_executions > _QUIET_EXECUTIONS and quiet_s > least_s:
+            return True
+        return quiet_s > _SPARSE_S and (self.quiet_executions > _SPARSE_EXECUTIONS or quiet_s > 2 * _SPARSE_S)
+
+    def snapshot(self, names: dict[int, list[Layer]], closed_s: float | None = None) -> Episode:
+        impact = self.tally.impact()
+        layers = self.excesses.ranked(names)
+        if self.severity == "warning" and _is_critical(impact, self.updated_s - self.opened_s):
+            self.severity = "critical"
+        return Episode(
+            id=self.id,
+            kind=self.kind,
+            severity=self.severity,
+            onset_s=self.onset_s,
+            opened_s=self.opened_s,
+            updated_s=self.updated_s if closed_s is None else closed_s,
+            closed_s=closed_s,
+            summary=summary_of(self.kind, impact, layers, self.causes),
+            impact=impact,
+            buckets=self.tally.buckets(),
+            layers=layers,
+            causes=self.causes,
+            detectors=list(self.findings.values()),
+        )
+
+    def state(self) -> State:
+        return {
+            "head": [self.id, self.kind, self.onset_s, self.opened_s, self.updated_s, self.severity],
+            "hits": [self.hits, self.last_hit_s, self.quiet_executions, self.announced],
+            "causes": [[c.cause, c.confidence, c.evidence] for c in self.causes],
+            "findings": [[d.name, d.score, d.threshold, d.p_value] for d in self.findings.values()],
+            "tally": self.tally.state(),
+            "excesses": self.excesses.state(),
+        }
+
+    @classmethod
+    def restore(cls, state: State) -> OpenEpisode:
+        self = cls(*state["head"])
+        self.hits, self.last_hit_s, self.quiet_executions, self.announced = state["hits"]
+        self.causes = [Cause(*cause) for cause in state["causes"]]
+        self.findings = {row[0]: DetectorScore(*row) for row in state["findings"]}
+        self.tally = ImpactTally.restore(state["tally"])
+        self.excesses = LayerExcesses.restore(state["excesses"])
+        return self
+
+
+def _is_critical(impact: Impact, lasted_s: float) -> bool:
+    felt = impact.p50_ratio >= _CRITICAL_P50 or impact.p99_ratio >= _CRITICAL_P99
+    return felt and lasted_s >= _CRITICAL_AFTER_S and impact.affected >= 10
+
+
+def summary_of(kind: str, impact: Impact, layers: list[LayerExcess], causes: list[Cause]) -> str:
+    """One sentence for a person."""
+    cause = causes[0].cause.replace("_", " ") if causes else "unknown"
+    if kind == "layer_latency" and layers:
+        worst = layers[0]
+        what = f"{worst.group or worst.name[:60]} takes {worst.ratio:.1f}x its usual time"
+        if len(layers) > 1:
+            what += f", {len(layers) - 1}{'+' if len(layers) >= 10 else ''} more layers slower"
+    elif kind == "host_gap":
+        what = "executions wait between their layers"
+    elif kind == "divergence":
+        what = "tensors leave their calibrated range"
+    else:
+        what = "executions are slower than their shapes explain"
+    felt = f"{impact.affected} of {impact.executions} executions slowed, p99 {impact.p99_ratio:.1f}x"
+    return f"{what} ({felt}); {cause}"

@@ -1,0 +1,149 @@
+"""Watches the end-to-end times of all executions: what happens between the layers shows only here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from layerwatch.detectors import learned
+from layerwatch.detectors.arrays import F64, Bools, State
+from layerwatch.detectors.finding import Finding
+from layerwatch.detectors.ring import Ring
+from layerwatch.detectors.scan import Scan, ScanResult
+
+#: Columns of the ring.
+TIME, HOST, RATIO, JUDGED, SWITCHED, END_TO_END_MS, EXPECTED_MS, HIT = range(8)
+
+#: Judged executions that thresholds are learnt from.
+_WARM_UP = 400
+_LEVEL_WINDOW = 50
+_LOCAL_WINDOW = 40
+_LOCAL_CONTRAST = 0.60  # log units over the latest 40 executions
+_SWITCH_RATIO = 1.0  # log units: a switch of profile that costs 2.7x
+_SWITCHES = 4  # latest switches looked at
+_SWITCHES_SLOW = 3
+_DRIFT_EXECUTIONS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    host: float
+    level: float
+
+
+class ExecutionWatch:
+    """Channels `host_tail`, `end_to_end_tail`, `host_level` and `profile_switch`; needs `_WARM_UP` executions first."""
+
+    def __init__(self) -> None:
+        self.thresholds: Thresholds | None = None
+        self.ring = Ring(512, 8)
+        self.drift = 0.0  # slow level of the host part, followed while healthy
+        self._host = Scan()
+        self._end_to_end = Scan()
+        self._switches = Ring(_SWITCHES, 2)
+
+    def step(self, rows: F64, sampled_all: bool) -> list[Finding]:
+        """Judge executions, rows of the ring without HIT (filled in here). [] while warming up."""
+        judged = rows[:, JUDGED] > 0
+        if self.thresholds is None:
+            self.ring.push(rows)
+            self._warm_up()
+            return []
+        level = max(self.drift, 0.0)
+        host = rows[:, HOST] - level
+        hits = judged & ((host > self.thresholds.host) | self._locally(rows, host, sampled_all))
+        slow = judged & (rows[:, RATIO] - level > self.thresholds.host + 0.4)
+        rows[:, HIT] = hits | slow
+        self.ring.push(rows)
+        findings = [
+            _scan_finding("host_tail", self._host.push(rows[:, TIME], hits)),
+            _scan_finding("end_to_end_tail", self._end_to_end.push(rows[:, TIME], slow)),
+            self._level(),
+            self._switched(rows),
+        ]
+        return [finding for finding in findings if finding is not None]
+
+    def learn(self, rows: F64) -> None:
+        """Fold in executions that were judged and found healthy."""
+        if self.thresholds is None or not len(rows):
+            return
+        hits = rows[:, HIT] > 0
+        self._host.learn(hits)
+        self._end_to_end.learn(hits)
+        step = np.clip(rows[:, HOST] - self.drift, -0.2, 0.2).sum() / _DRIFT_EXECUTIONS
+        self.drift += float(step)
+
+    def clear(self) -> None:
+        """Forget the latest executions: an episode has ended."""
+        if self.thresholds is not None:
+            self.ring.clear()
+        self._host.clear()
+        self._end_to_end.clear()
+        self._switches.clear()
+
+    def _warm_up(self) -> None:
+        judged = self.ring.last(len(self.ring))
+        host = judged[judged[:, JUDGED] > 0, HOST]
+        if len(host) < _WARM_UP:
+            return
+        self.thresholds = Thresholds(learned.host_tail(host), learned.host_level(host))
+        hits = host > self.thresholds.host
+        self._host.learn(hits)
+        self._end_to_end.learn(hits)
+
+    def _locally(self, rows: F64, host: F64, sampled_all: bool) -> Bools:
+        """Slow against its neighbours: sharper than the level, but only where every host part is known exactly."""
+        recent = self.ring.last(_LOCAL_WINDOW)
+        if not sampled_all or len(recent) <= 10 or self.thresholds is None:
+            return np.zeros(len(rows), bool)
+        local: Bools = rows[:, HOST] - np.median(recent[:, HOST]) > _LOCAL_CONTRAST
+        return local & (host > self.thresholds.host - 0.10)
+
+    def _level(self) -> Finding | None:
+        rows = self.ring.last(_LEVEL_WINDOW)
+        if len(rows) < _LEVEL_WINDOW or self.thresholds is None:
+            return None
+        level = float(np.median(rows[:, HOST])) - max(self.drift, 0.0)
+        if level <= self.thresholds.level:
+            return None
+        return Finding("host_level", level, self.thresholds.level, float(rows[_LEVEL_WINDOW // 2, TIME]))
+
+    def _switched(self, rows: F64) -> Finding | None:
+        """Most of the latest switches of a context's optimization profile were spikes, one of them on a known shape."""
+        switched = rows[rows[:, SWITCHED] > 0]
+        if not len(switched):
+            return None
+        self._switches.push(np.column_stack((switched[:, TIME], switched[:, RATIO] - max(self.drift, 0.0))))
+        latest = self._switches.last(_SWITCHES)
+        slow = latest[latest[:, 1] > _SWITCH_RATIO]
+        if len(slow) < _SWITCHES_SLOW:
+            return None
+        return Finding("profile_switch", float(np.median(slow[:, 1])), _SWITCH_RATIO, float(slow[0, 0]))
+
+    def state(self) -> State:
+        return {
+            "thresholds": None if self.thresholds is None else [self.thresholds.host, self.thresholds.level],
+            "ring": self.ring.state(),
+            "drift": self.drift,
+            "host": self._host.state(),
+            "end_to_end": self._end_to_end.state(),
+            "switches": self._switches.state(),
+        }
+
+    @classmethod
+    def restore(cls, state: State) -> ExecutionWatch:
+        self = cls()
+        self.thresholds = None if state["thresholds"] is None else Thresholds(*state["thresholds"])
+        self.ring, self.drift = Ring.restore(state["ring"]), state["drift"]
+        self._host, self._end_to_end = Scan.restore(state["host"]), Scan.restore(state["end_to_end"])
+        self._switches = Ring.restore(state["switches"])
+        return self
+
+
+def _scan_finding(channel: str, result: ScanResult | None) -> Finding | None:
+    if result is None:
+        return None
+    return Finding(
+        channel, result.hits / result.window, result.needed / result.window, result.onset_s, result.p_value
+    )

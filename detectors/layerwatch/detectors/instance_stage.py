@@ -1,0 +1,93 @@
+"""First stage: one instance's messages to signals for its service. Owns the instance's whole state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from layerwatch.detectors.arrays import pack, unpack
+from layerwatch.detectors.cursor import Cursor
+from layerwatch.detectors.models import Models
+from layerwatch.detectors.scorer import Scorer
+from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.profiles import ProfileBatch
+from layerwatch.schemas.signals import Signal
+
+#: Event time between two writes of the baselines; a crash costs no more of them (s).
+_HEAVY_EVERY_S = 10.0
+
+HOT, HEAVY = "hot", "heavy"
+
+
+class InstanceStage:
+    """Folds one instance's messages, in order; a repeat gives None and changes nothing."""
+
+    def __init__(self, manifests: Mapping[str, Manifest], models: Models) -> None:
+        self._manifests = manifests
+        self._cursor = Cursor()
+        self._scorer = Scorer(manifests, models)
+        self._clock_s = 0.0
+        self._heavy_s = -1.0
+
+    def take_up(self, models: Models) -> None:
+        """Score with other models from now on."""
+        self._scorer.models = models
+
+    def update(self, batch: ProfileBatch) -> Signal | None:
+        """Raises MissingManifest or InvalidRecord; nothing has changed then."""
+        cursor = Cursor(self._cursor.boot_ms, self._cursor.sequence)
+        if not cursor.advance(batch.boot_ms, batch.sequence):
+            return None
+        rebooted = self._cursor.boot_ms not in (-1, batch.boot_ms)
+        scorer = self._rebooted(batch) if rebooted else self._scorer
+        evidence = scorer.update(batch)
+        self._scorer, self._cursor, self._clock_s = scorer, cursor, evidence.clock_s
+        return Signal(
+            service=batch.service,
+            instance=batch.instance,
+            boot_ms=batch.boot_ms,
+            sequence=batch.sequence,
+            engine=batch.engine,
+            time_s=evidence.clock_s,
+            host=batch.host,
+            gpu=batch.gpu,
+            state=batch.state,
+            tier=batch.tier,
+            rate=batch.rate,
+            executions=evidence.executions,
+            end_to_end_p50_ms=round(evidence.end_to_end_p50_ms, 4),
+            warming_up=evidence.warming_up,
+            episodes=evidence.episodes,
+        )
+
+    def _rebooted(self, batch: ProfileBatch) -> Scorer:
+        """A new process on the same build keeps what was learnt of it, and starts its windows anew."""
+        hot, heavy = self._scorer.hot(), self._scorer.heavy()
+        scorer = Scorer.restore(batch.instance, self._manifests, self._scorer.models, hot, heavy)
+        scorer.reboot()
+        return scorer
+
+    def dump(self, *, all: bool = False) -> dict[str, bytes]:
+        """The parts of the state that are due: always the hot one, the baselines every 10 s of event time."""
+        head = {
+            "cursor": [self._cursor.boot_ms, self._cursor.sequence],
+            "clock_s": self._clock_s,
+            "scorer": self._scorer.hot(),
+        }
+        parts = {HOT: pack(head)}
+        if all or self._clock_s - self._heavy_s >= _HEAVY_EVERY_S or self._clock_s < self._heavy_s:
+            parts[HEAVY] = pack(self._scorer.heavy())
+            self._heavy_s = self._clock_s
+        return parts
+
+    @classmethod
+    def restore(
+        cls, instance: str, parts: Mapping[str, bytes], manifests: Mapping[str, Manifest], models: Models
+    ) -> InstanceStage:
+        """From what `dump` gave; raises MissingManifest when a build's manifest is not there (yet)."""
+        self = cls(manifests, models)
+        head = unpack(parts[HOT])
+        heavy = unpack(parts[HEAVY]) if HEAVY in parts else None
+        self._cursor = Cursor(*head["cursor"])
+        self._clock_s = self._heavy_s = head["clock_s"]
+        self._scorer = Scorer.restore(instance, manifests, models, head["scorer"], heavy)
+        return self

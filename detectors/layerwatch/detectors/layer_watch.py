@@ -1,0 +1,133 @@
+"""Watches the layers of sampled executions, all kernels together: slices, a common slowdown, the sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from layerwatch.detectors import learned
+from layerwatch.detectors.arrays import F64, State
+from layerwatch.detectors.finding import Finding
+from layerwatch.detectors.ring import Ring
+from layerwatch.detectors.scan import Scan
+
+#: Columns of the ring. SLICE: largest excess of one layer over the expected sum; COMMON: median log-ratio of layers;
+#: TOTAL: log-ratio of the sum; EXCESS: summed positive excess over the expected sum; SPREAD: share of layers that are
+#: slower by a third and 5 us.
+TIME, SLICE, COMMON, TOTAL, EXCESS, SPREAD, JUDGED, HIT = range(8)
+
+_WARM_UP = 300
+_COMMON_WINDOW, _TOTAL_WINDOW = 20, 50
+_SPARSE = 0.4  # where fewer executions are sampled, windows are this part as long
+_DRIFT_EXECUTIONS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    share: float
+    common: float
+    total: float
+
+
+class LayerWatch:
+    """Channels `layer_slice`, `layers_common` and `layers_sum`; needs `_WARM_UP` sampled executions first."""
+
+    def __init__(self) -> None:
+        self.thresholds: Thresholds | None = None
+        self.ring = Ring(320, 8)
+        self._slices = Scan()
+        self._common_drift = 0.0
+        self._total_drift = 0.0
+
+    def step(self, rows: F64, clock_drop: float, sampled_all: bool) -> list[Finding]:
+        """Judge sampled executions, JUDGED rows of the ring without HIT (filled in here).
+
+        `clock_drop`: log-ratio by which the GPU's clock is below its usual one.
+        """
+        if not len(rows):
+            return []
+        if self.thresholds is None:
+            self.ring.push(rows)
+            self._warm_up()
+            return []
+        hits = rows[:, SLICE] > self.thresholds.share
+        rows[:, HIT] = hits
+        self.ring.push(rows)
+        result = self._slices.push(rows[:, TIME], hits)
+        findings = (
+            [
+                Finding(
+                    "layer_slice",
+                    result.hits / result.window,
+                    result.needed / result.window,
+                    result.onset_s,
+                    result.p_value,
+                )
+            ]
+            if result
+            else []
+        )
+        scale = 1.0 if sampled_all else _SPARSE
+        levels = (
+            (
+                "layers_common",
+                COMMON,
+                self._common_drift,
+                self.thresholds.common,
+                int(_COMMON_WINDOW * scale),
+            ),
+            ("layers_sum", TOTAL, self._total_drift, self.thresholds.total, int(_TOTAL_WINDOW * scale)),
+        )
+        for channel, column, drift, threshold, window in levels:
+            latest = self.ring.last(window)
+            level = float(np.median(latest[:, column])) - max(drift, 0.0) - clock_drop
+            if len(latest) == window and level > threshold:
+                findings.append(Finding(channel, level, threshold, float(latest[window // 2, TIME])))
+        return findings
+
+    def learn(self, rows: F64) -> None:
+        """Fold in sampled executions that were judged and found healthy."""
+        if self.thresholds is None or not len(rows):
+            return
+        self._slices.learn(rows[:, HIT] > 0)
+        self._common_drift += (
+            float(np.clip(rows[:, COMMON] - self._common_drift, -0.1, 0.1).sum()) / _DRIFT_EXECUTIONS
+        )
+        self._total_drift += (
+            float(np.clip(rows[:, TOTAL] - self._total_drift, -0.2, 0.2).sum()) / _DRIFT_EXECUTIONS
+        )
+
+    def clear(self) -> None:
+        """Forget the latest executions: an episode has ended."""
+        if self.thresholds is not None:
+            self.ring.clear()
+        self._slices.clear()
+
+    def _warm_up(self) -> None:
+        rows = self.ring.last(len(self.ring))
+        if len(rows) < _WARM_UP:
+            return
+        self.thresholds = Thresholds(
+            learned.slice_share(rows[:, SLICE]),
+            learned.common_mode(rows[:, COMMON]),
+            learned.sum_level(rows[:, TOTAL]),
+        )
+        self._slices.learn(rows[:, SLICE] > self.thresholds.share)
+
+    def state(self) -> State:
+        t = self.thresholds
+        return {
+            "thresholds": None if t is None else [t.share, t.common, t.total],
+            "ring": self.ring.state(),
+            "slices": self._slices.state(),
+            "drift": [self._common_drift, self._total_drift],
+        }
+
+    @classmethod
+    def restore(cls, state: State) -> LayerWatch:
+        self = cls()
+        self.thresholds = None if state["thresholds"] is None else Thresholds(*state["thresholds"])
+        self.ring, self._slices = Ring.restore(state["ring"]), Scan.restore(state["slices"])
+        self._common_drift, self._total_drift = state["drift"]
+        return self

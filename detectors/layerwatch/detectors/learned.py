@@ -1,0 +1,42 @@
+"""Thresholds learnt from an instance's own healthy executions, between bounds that hold for every engine.
+
+The bounds are effect sizes in log units (source: healthy and faulty phases of the recordings); what is learnt
+only raises them, for instances that are noisier than those.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from layerwatch.detectors.arrays import F64
+
+
+def block_medians(values: F64, block: int) -> F64:
+    """Medians of half-overlapping blocks; at least one."""
+    starts = range(0, max(1, len(values) - block + 1), max(1, block // 2))
+    return np.array([np.median(values[i : i + block]) for i in starts])
+
+
+def host_tail(host: F64) -> float:
+    """An execution's time outside of its layers is a hit beyond this log-ratio."""
+    return float(min(1.2, max(0.70, np.quantile(host, 0.99) + 0.25)))
+
+
+def host_level(host: F64) -> float:
+    """The median of 50 executions is moved beyond this one."""
+    return float(max(0.60, block_medians(host, 50).max() + 0.20))
+
+
+def slice_share(largest: F64) -> float:
+    """One layer's excess as a share of the sum of all layers: time-slicing by another process."""
+    return float(min(0.50, max(0.25, 2 * np.quantile(largest, 0.995))))
+
+
+def common_mode(common: F64) -> float:
+    """The median log-ratio over layers, median of 20 executions: all kernels slower alike."""
+    return float(min(0.30, max(0.15, 2 * np.abs(block_medians(common, 20)).max())))
+
+
+def sum_level(total: F64) -> float:
+    """The log-ratio of the sum of layers, median of 50 executions."""
+    return float(max(0.45, block_medians(total, 50).max() + 0.20))

@@ -1,0 +1,135 @@
+"""Fitted models as arrays in safetensors, and the ones that are shipped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from layerwatch.detectors.arrays import F64
+from layerwatch.detectors.forecast import LstmWeights
+from layerwatch.detectors.forest import FlatForest
+from layerwatch.detectors.pooled import NAMES, SCHEMA
+from layerwatch.schemas.errors import InvalidRecord
+from layerwatch.schemas.models import ModelRecord
+
+FOREST_STREAM = "pooled"
+LSTM_STREAM = "level"
+LSTM_SCHEMA = "level-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What the scorer uses besides statistics; each may be missing."""
+
+    forest: FlatForest | None = None
+    lstm: LstmWeights | None = None
+
+
+def shipped() -> Models:
+    """The models that come with the package, fitted on healthy windows of several engines."""
+    folder = resources.files("layerwatch.detectors") / "shipped"
+    return Models(
+        forest=forest_from((folder / "forest.safetensors").read_bytes()),
+        lstm=lstm_from((folder / "lstm.safetensors").read_bytes()),
+    )
+
+
+def updated(models: Models, record: ModelRecord) -> Models:
+    """The models with a published one taken up; raises InvalidRecord when it does not fit this version's features."""
+    if record.kind == "forest":
+        _check_schema(record, SCHEMA)
+        return Models(forest_from(record.tensors), models.lstm)
+    if record.kind == "lstm":
+        _check_schema(record, LSTM_SCHEMA)
+        return Models(models.forest, lstm_from(record.tensors))
+    raise InvalidRecord("unknown_model", f"kind {record.kind!r}: forest and lstm are known")
+
+
+def _check_schema(record: ModelRecord, schema: str) -> None:
+    if record.features != schema:
+        raise InvalidRecord(
+            "model_schema",
+            f"{record.key} was fitted on features {record.features}, not {schema}: fit it anew",
+        )
+
+
+def forest_bytes(forest: FlatForest) -> bytes:
+    arrays: dict[str, NDArray[Any]] = {
+        "feature": forest.feature.astype(np.int16),
+        "split": forest.split,
+        "left": forest.left.astype(np.int32),
+        "right": forest.right.astype(np.int32),
+        "path": forest.path,
+        "roots": forest.roots.astype(np.int32),
+        "scalars": np.array([forest.normaliser, forest.depth, forest.threshold]),
+    }
+    return bytes(save(arrays, {"features": SCHEMA, "names": json.dumps(NAMES)}))
+
+
+def forest_from(data: bytes) -> FlatForest:
+    """Raises InvalidRecord for bytes that are no forest on this version's features."""
+    a = _arrays(data, ("feature", "split", "left", "right", "path", "roots", "scalars"))
+    nodes = len(a["feature"])
+    if any(len(a[key]) != nodes for key in ("split", "left", "right", "path")) or a["feature"].max() >= len(
+        NAMES
+    ):
+        raise InvalidRecord("model_shape", "the forest's arrays do not belong together")
+    if (
+        min(a["left"].min(), a["right"].min(), a["roots"].min()) < 0
+        or max(a["left"].max(), a["right"].max(), a["roots"].max()) >= nodes
+    ):
+        raise InvalidRecord("model_shape", "the forest's nodes point outside of it")
+    normaliser, depth, threshold = a["scalars"]
+    ints = {key: a[key].astype(np.int64) for key in ("feature", "left", "right", "roots")}
+    return FlatForest(
+        split=a["split"],
+        path=a["path"],
+        normaliser=float(normaliser),
+        depth=int(depth),
+        threshold=float(threshold),
+        **ints,
+    )
+
+
+def lstm_bytes(weights: LstmWeights) -> bytes:
+    arrays = {
+        "input": weights.input,
+        "recurrent": weights.recurrent,
+        "bias": weights.bias,
+        "head": weights.head,
+        "scalars": np.array([weights.head_bias, weights.scale]),
+    }
+    return bytes(
+        save(
+            {key: np.ascontiguousarray(a, np.float32) for key, a in arrays.items()}, {"features": LSTM_SCHEMA}
+        )
+    )
+
+
+def lstm_from(data: bytes) -> LstmWeights:
+    """Raises InvalidRecord for bytes that are no LSTM of ours."""
+    a = _arrays(data, ("input", "recurrent", "bias", "head", "scalars"))
+    hidden = len(a["head"])
+    if a["recurrent"].shape != (4 * hidden, hidden) or a["input"].shape != (4 * hidden,):
+        raise InvalidRecord("model_shape", "the LSTM's arrays do not belong together")
+    head_bias, scale = a["scalars"].astype(np.float64)
+    wide = {key: a[key].astype(np.float64) for key in ("input", "recurrent", "bias", "head")}
+    return LstmWeights(head_bias=float(head_bias), scale=float(scale), **wide)
+
+
+def _arrays(data: bytes, keys: tuple[str, ...]) -> dict[str, F64]:
+    try:
+        arrays: dict[str, F64] = load(data)
+    except (SafetensorError, ValueError) as error:
+        raise InvalidRecord("malformed", f"not safetensors: {error}") from error
+    missing = [key for key in keys if key not in arrays]
+    if missing or not all(np.isfinite(arrays[key]).all() for key in keys):
+        raise InvalidRecord("model_shape", f"a model needs finite arrays {', '.join(keys)}")
+    return arrays

@@ -1,0 +1,88 @@
+"""All stages in one process: the very logic that runs on Kafka, for a file."""
+
+from __future__ import annotations
+
+import msgspec
+
+from layerwatch.detectors.decision_stage import LEASE_S, DecisionStage
+from layerwatch.detectors.instance_stage import InstanceStage
+from layerwatch.detectors.models import Models, shipped
+from layerwatch.detectors.service_stage import ServiceStage
+from layerwatch.schemas.alerts import Alert
+from layerwatch.schemas.decisions import Decision
+from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.profiles import ProfileBatch
+
+
+class Pipeline:
+    """Instances to alerts to decisions.
+
+    Example:
+        pipeline = Pipeline()
+        for manifest in recording.manifests:
+            pipeline.manifest(manifest)
+        for batch in recording:
+            alerts, decisions = pipeline.update(batch)
+    """
+
+    def __init__(self, models: Models | None = None, mode: str = "shadow") -> None:
+        self._models = models or shipped()
+        self._mode = mode
+        self._manifests: dict[str, Manifest] = {}
+        self._instances: dict[str, InstanceStage] = {}
+        self._services: dict[str, ServiceStage] = {}
+        self._decisions: dict[str, DecisionStage] = {}
+        self._last: dict[str, ProfileBatch] = {}  # of each instance that has not left
+
+    def manifest(self, manifest: Manifest) -> None:
+        self._manifests[manifest.engine] = manifest
+
+    def update(self, batch: ProfileBatch) -> tuple[list[Alert], list[Decision]]:
+        """What a message adds to the alerts and decisions topics; raises InvalidRecord, and nothing has changed then."""
+        if batch.instance not in self._instances:
+            self._instances[batch.instance] = InstanceStage(self._manifests, self._models)
+        signal = self._instances[batch.instance].update(batch)
+        self._last[batch.instance] = batch
+        if batch.state == "leaving":
+            del self._last[batch.instance]
+        if signal is None:
+            return [], []
+        service = self._services.setdefault(
+            batch.service, ServiceStage(batch.service, silence_s=float("inf"))
+        )
+        alerts = service.update(signal, now_s=0.0)
+        return alerts, self._decide(alerts)
+
+    def finish(self) -> tuple[list[Alert], list[Decision]]:
+        """The input has ended: every instance leaves, and event time goes on until every lease has ended."""
+        alerts: list[Alert] = []
+        decisions: list[Decision] = []
+        for batch in list(self._last.values()):
+            left = self.update(_farewell(batch))
+            alerts += left[0]
+            decisions += left[1]
+        decisions += [d for stage in self._decisions.values() for d in stage.advance(stage.clock_s + LEASE_S)]
+        return alerts, decisions
+
+    def _decide(self, alerts: list[Alert]) -> list[Decision]:
+        out = []
+        for alert in alerts:
+            stage = self._decisions.setdefault(alert.service, DecisionStage(alert.service, self._mode))
+            out += stage.update(alert)
+        return out
+
+
+def _farewell(last: ProfileBatch) -> ProfileBatch:
+    nothing = dict.fromkeys(
+        ("times_s", "shape_index", "profile_index", "flags", "end_to_end_ms", "host_ms", "counters"), b""
+    )
+    return msgspec.structs.replace(
+        last,
+        sequence=last.sequence + 1,
+        window_start_s=last.window_end_s,
+        state="leaving",
+        shapes=[],
+        layers=[],
+        precision=None,
+        **nothing,
+    )

@@ -1,0 +1,89 @@
+"""Input shapes as coordinates on which the cost of an execution is smooth, and the buckets that people see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from layerwatch.detectors.arrays import F64
+
+#: Columns that a basis grows to; 4 batch nodes x 20 half octaves of length and their margins fit.
+_MAX_COLUMNS = 128
+
+
+class Point(NamedTuple):
+    """Leading dimension, and the product of the others, of the largest input."""
+
+    batch: int
+    length: int
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Bucket: the exact batch, and half an octave of length."""
+        return self.batch, math.floor(2 * math.log2(self.length))
+
+
+def point_of(shape: dict[str, list[int]]) -> Point:
+    """The coordinates of an input shape; `{"ids": [4, 128]}` gives (4, 128)."""
+    dims = max(shape.values(), key=lambda d: (math.prod(d), len(d)))
+    return Point(max(dims[0], 1), max(math.prod(dims[1:]), 1))
+
+
+class ShapeBasis:
+    """Hat functions on log2 batch and half octaves of log2 length: each alone, and their products.
+
+    Columns come into being when a shape first needs them, so a basis is as wide as the mix of shapes. Beyond the
+    lengths seen, the nearest one is taken: a shape never seen borrows from its neighbour.
+    """
+
+    def __init__(self) -> None:
+        self.columns: dict[tuple[int, int], int] = {(-1, -1): 0}  # -1: not a function of this coordinate
+        self.low, self.high = math.inf, -math.inf  # of half octaves seen
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def grow(self, points: Iterable[Point]) -> None:
+        """Make room for these shapes."""
+        for point in points:
+            octave = 2 * math.log2(point.length)
+            self.low, self.high = min(self.low, octave), max(self.high, octave)
+            for key, _ in self._terms(point):
+                if len(self.columns) < _MAX_COLUMNS:
+                    self.columns.setdefault(key, len(self.columns))
+
+    def __call__(self, points: list[Point]) -> F64:
+        """[points, columns]"""
+        matrix = np.zeros((len(points), len(self.columns)))
+        for row, point in enumerate(points):
+            for key, weight in self._terms(point):
+                column = self.columns.get(key)
+                if column is not None:
+                    matrix[row, column] = weight
+        return matrix
+
+    def penalty(self) -> F64:
+        """Ridge weight of each column: the mean is free, interactions must earn their place."""
+        weights = [1e-6 if key == (-1, -1) else 1.0 if -1 in key else 3.0 for key in self.columns]
+        return np.array(weights)
+
+    def _terms(self, point: Point) -> list[tuple[tuple[int, int], float]]:
+        octave = 2 * math.log2(point.length)
+        if self.low <= self.high:
+            octave = min(max(octave, self.low), self.high)
+        batches, lengths = _hats(math.log2(point.batch)), _hats(octave)
+        return [
+            ((-1, -1), 1.0),
+            *(((i, -1), w) for i, w in batches),
+            *(((-1, j), w) for j, w in lengths),
+            *(((i, j), w * v) for i, w in batches for j, v in lengths),
+        ]
+
+
+def _hats(x: float) -> list[tuple[int, float]]:
+    node = math.floor(x)
+    rest = x - node
+    return [(node, 1.0 - rest), (node + 1, rest)] if rest > 1e-9 else [(node, 1.0)]

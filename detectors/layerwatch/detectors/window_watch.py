@@ -1,0 +1,128 @@
+"""Watches windows of executions with fitted models: the Isolation Forest on pooled features, forecasters on levels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from layerwatch.detectors import execution_watch as e
+from layerwatch.detectors import layer_watch as s
+from layerwatch.detectors.arrays import F64, State
+from layerwatch.detectors.finding import Finding
+from layerwatch.detectors.forecast import LevelForecast
+from layerwatch.detectors.models import Models
+from layerwatch.detectors.pooled import STRIDE, WINDOW, Standardiser, pooled
+from layerwatch.detectors.ring import Ring
+
+_FOREST_WIDEST = 3.0  # times the largest healthy value: the forest alone is blind to how far out a window is
+_FOREST_LEAST = 12.0
+_FOREST_WINDOWS = 3
+_BLOCK_S, _BLOCK_EXECUTIONS = 1.0, 10
+_SURPRISE = 8.0  # healthy errors
+_SURPRISE_EFFECT = 0.45  # log units
+_SURPRISE_BLOCKS = 2
+
+
+class WindowWatch:
+    """Channels `isolation_forest` and `forecast`."""
+
+    def __init__(self) -> None:
+        self.standardiser = Standardiser()
+        self._since_window = 0
+        self._forest_hits = 0
+        self._block = np.empty((0, 2))  # TIME, HOST
+        self._saved: dict[str, State] = {}
+        self._forecasts: dict[str, LevelForecast] = {}
+        self._models: Models | None = None
+        self._surprises = 0
+
+    def step(
+        self, rows: F64, executions: Ring, sampled: Ring, models: Models, suspicious: bool
+    ) -> list[Finding]:
+        """Judge a chunk of executions; windows are learnt from where nothing else is `suspicious`."""
+        self._take_up(models)
+        findings = []
+        self._since_window += len(rows)
+        if self._since_window >= STRIDE:
+            self._since_window = 0
+            findings.append(self._judge_window(executions, sampled, models, suspicious))
+        self._block = np.concatenate((self._block, rows[rows[:, e.JUDGED] > 0][:, [e.TIME, e.HOST]]))
+        if len(self._block) >= _BLOCK_EXECUTIONS and self._block[-1, 0] - self._block[0, 0] >= _BLOCK_S:
+            findings.append(self._judge_block(sampled, suspicious))
+            self._block = self._block[:0]
+        return [finding for finding in findings if finding is not None]
+
+    def clear(self) -> None:
+        self._block = self._block[:0]
+        self._since_window = self._forest_hits = self._surprises = 0
+
+    def window(self, executions: Ring, sampled: Ring) -> F64 | None:
+        """The pooled features of the newest window."""
+        newest = executions.last(WINDOW)
+        if len(newest) < WINDOW:
+            return None
+        layers = sampled.last(WINDOW)
+        return pooled(newest, layers)
+
+    def _judge_window(
+        self, executions: Ring, sampled: Ring, models: Models, suspicious: bool
+    ) -> Finding | None:
+        window = self.window(executions, sampled)
+        if window is None:
+            return None
+        z = self.standardiser(window)
+        if z is None or models.forest is None:
+            if not suspicious:
+                self.standardiser.learn(window)
+            return None
+        widest = float(np.abs(z).max())
+        far = widest > max(_FOREST_WIDEST * self.standardiser.widest, _FOREST_LEAST)
+        score = float(models.forest.score(z[None, :])[0]) if far else 0.0
+        self._forest_hits = self._forest_hits + 1 if far and score > models.forest.threshold else 0
+        if self._forest_hits < _FOREST_WINDOWS:
+            return None
+        onset_s = float(executions.last(WINDOW)[0, e.TIME])
+        return Finding("isolation_forest", score, models.forest.threshold, onset_s)
+
+    def _judge_block(self, sampled: Ring, suspicious: bool) -> Finding | None:
+        """The level of the host part and of the sum of layers, each against its forecast."""
+        levels = {"host": float(np.median(self._block[:, 1]))}
+        layers = sampled.since(float(self._block[0, 0]))
+        if len(layers) >= _BLOCK_EXECUTIONS:
+            levels["layers"] = float(np.median(layers[:, s.TOTAL]))
+        worst: Finding | None = None
+        for name, level in levels.items():
+            surprise = self._forecasts[name].judge(level)
+            surprised = (
+                surprise is not None and surprise.score > _SURPRISE and surprise.residual > _SURPRISE_EFFECT
+            )
+            if surprise is not None and surprised:
+                worst = Finding("forecast", surprise.score, _SURPRISE, float(self._block[0, 0]))
+            elif not suspicious:
+                self._forecasts[name].learn(level)
+        self._surprises = self._surprises + 1 if worst else 0
+        return worst if self._surprises >= _SURPRISE_BLOCKS else None
+
+    def _take_up(self, models: Models) -> None:
+        if models is self._models:
+            return
+        self._saved |= {name: forecast.state() for name, forecast in self._forecasts.items()}
+        self._models = models
+        self._forecasts = {name: LevelForecast(models.lstm) for name in ("host", "layers")}
+        for name, state in self._saved.items():
+            self._forecasts[name].load(state)
+
+    def state(self) -> State:
+        return {
+            "standardiser": self.standardiser.state(),
+            "counts": [self._since_window, self._forest_hits, self._surprises],
+            "block": self._block,
+            "forecasts": {**self._saved, **{name: f.state() for name, f in self._forecasts.items()}},
+        }
+
+    @classmethod
+    def restore(cls, state: State) -> WindowWatch:
+        self = cls()
+        self.standardiser = Standardiser.restore(state["standardiser"])
+        self._since_window, self._forest_hits, self._surprises = state["counts"]
+        self._block, self._saved = state["block"], state["forecasts"]
+        return self
