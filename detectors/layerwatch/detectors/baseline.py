@@ -115,10 +115,10 @@ class ShapeBaseline:
 
     def _solve(self) -> None:
         penalty = np.diag(self._basis.penalty())
-        weights: F64 = np.linalg.solve(self._gram + penalty, self._moment)
+        weights = np.asarray(np.linalg.solve(self._gram + penalty, self._moment), np.float64)
         if self._weights is not None:
             for cell in self._cells.values():
-                cell.offset = cell.offset + cell.basis @ (self._weights - weights)
+                cell.offset += cell.basis @ (self._weights - weights)
         self._weights = weights
 
     def _grow(self, points: list[Point]) -> None:

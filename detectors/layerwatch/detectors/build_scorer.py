@@ -57,6 +57,7 @@ class BuildScorer:
         self._gpu = GpuCounters()
         self._last_s = 0.0
         self._cold = _COLD_EXECUTIONS
+        self.healthy: list[tuple[F64 | None, dict[str, float]]] = []  # of the latest update: windows, levels
         self._recent: deque[Sampled] = deque(maxlen=_REMEMBERED)
         self.episode: OpenEpisode | None = None
 
@@ -72,6 +73,7 @@ class BuildScorer:
             compared = self._compare(batch)
             self._recent.extend(compared.sampled)
             healthy = np.zeros(len(batch), bool)
+            self.healthy = []
             for a in range(0, len(batch), _CHUNK):
                 b = min(a + _CHUNK, len(batch))
                 healthy[a:b] = self._judge(batch, compared, a, b, models)
@@ -159,6 +161,8 @@ class BuildScorer:
         if self.episode is None:
             self._executions.learn(rows)
             self._layers.learn(layers)
+            if not self.warming_up:
+                self.healthy.append((self._windows.healthy_window, self._windows.healthy_levels))
             return True
         self._follow(self.episode, batch, compared, a, b, findings, hit, time_s)
         return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from layerwatch.detectors.arrays import State
+from layerwatch.detectors.arrays import F64, State
 from layerwatch.detectors.batch import executions_of
 from layerwatch.detectors.build_scorer import BuildScorer
 from layerwatch.detectors.models import Models
@@ -81,6 +81,10 @@ class Scorer:
             del self._builds[next(iter(self._builds))]
         self._current = engine
         return closed
+
+    def healthy(self) -> list[tuple[F64 | None, dict[str, float]]]:
+        """What the latest update holds to fit models on: standardised windows, levels of blocks; from healthy chunks."""
+        return self._builds[self._current].healthy if self._current in self._builds else []
 
     def reboot(self) -> None:
         """The process has started anew: baselines stay, windows and an open episode of the old one go."""

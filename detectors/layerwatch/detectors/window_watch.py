@@ -34,12 +34,16 @@ class WindowWatch:
         self._forecasts: dict[str, LevelForecast] = {}
         self._models: Models | None = None
         self._surprises = 0
+        #: For whoever fits models: the newest healthy window, standardised, and the newest healthy levels.
+        self.healthy_window: F64 | None = None
+        self.healthy_levels: dict[str, float] = {}
 
     def step(
         self, rows: F64, executions: Ring, sampled: Ring, models: Models, suspicious: bool
     ) -> list[Finding]:
         """Judge a chunk of executions; windows are learnt from where nothing else is `suspicious`."""
         self._take_up(models)
+        self.healthy_window, self.healthy_levels = None, {}
         findings = []
         self._since_window += len(rows)
         if self._since_window >= STRIDE:
@@ -70,9 +74,13 @@ class WindowWatch:
         if window is None:
             return None
         z = self.standardiser(window)
-        if z is None or models.forest is None:
+        if z is None:
             if not suspicious:
                 self.standardiser.learn(window)
+            return None
+        if not suspicious:
+            self.healthy_window = z
+        if models.forest is None:
             return None
         widest = float(np.abs(z).max())
         far = widest > max(_FOREST_WIDEST * self.standardiser.widest, _FOREST_LEAST)
@@ -99,6 +107,7 @@ class WindowWatch:
                 worst = Finding("forecast", surprise.score, _SURPRISE, float(self._block[0, 0]))
             elif not suspicious:
                 self._forecasts[name].learn(level)
+                self.healthy_levels[name] = level
         self._surprises = self._surprises + 1 if worst else 0
         return worst if self._surprises >= _SURPRISE_BLOCKS else None
 
