@@ -28,6 +28,7 @@ class _State(msgspec.Struct):
     epochs: dict[str, int] = {}  # by target key; only grows
     seen: dict[str, int] = {}  # alert id: last revision folded in
     clock_s: float = 0.0
+    heard_s: float = 0.0
 
 
 class DecisionStage:
@@ -44,7 +45,13 @@ class DecisionStage:
 
     @property
     def clock_s(self) -> float:
+        """Event time that has been reached, by alerts or by `advance`."""
         return self._state.clock_s
+
+    @property
+    def heard_clock_s(self) -> float:
+        """Event time of the newest alert."""
+        return self._state.heard_s
 
     def update(self, alert: Alert) -> list[Decision]:
         """A repeated or older revision gives [] and changes nothing."""
@@ -54,7 +61,8 @@ class DecisionStage:
         self._state.seen[alert.id] = alert.revision
         while len(self._state.seen) > _REMEMBERED:
             del self._state.seen[next(iter(self._state.seen))]
-        out = self.advance(unix_s(alert.updated_at))
+        self._state.heard_s = max(self._state.heard_s, unix_s(alert.updated_at))
+        out = self.advance(self._state.heard_s)
         advice = advise(alert)
         asked = None
         if alert.status == "firing" and advice is not None:

@@ -1,0 +1,16 @@
+"""`layerwatch processor`."""
+
+from __future__ import annotations
+
+import click
+
+from layerwatch.hosting import logs, settings
+from layerwatch.processor.server import run
+
+
+@click.command()
+def command() -> None:
+    """Run the stream processor: layer timings to alerts."""
+    loaded = settings.load()
+    logs.configure(loaded.log, "processor")
+    run(loaded)

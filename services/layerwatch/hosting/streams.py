@@ -1,0 +1,304 @@
+"""Keyed, stateful stream processing on faust: the only module that imports it.
+
+Delivery is at least once, and state absorbs repeats. Outputs are flushed to Kafka; then the state, which remembers how far it
+has come, is written to a faust table; then the records are acknowledged. A crash before the last step redelivers them:
+what the state has seen changes nothing, what it has not gives the same outputs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import faust
+from aiokafka.partitioner import DefaultPartitioner
+from faust.streams import (
+    _current_event,
+)  # writes a table on a timer; there is no public way, and faust is pinned
+
+from layerwatch.hosting.operator import Operator, Outgoing
+from layerwatch.hosting.settings import Settings
+from layerwatch.hosting.stream_metrics import StreamMetrics
+from layerwatch.hosting.watchdog import Watchdog
+from layerwatch.schemas import topics
+from layerwatch.schemas.codec import encode
+from layerwatch.schemas.deadletter import dead_letter
+from layerwatch.schemas.errors import InvalidRecord
+
+log = logging.getLogger(__name__)
+
+_SWEEP_S = 0.1  # between two looks for states that are due to be written
+_SWEEP_KEYS = 64  # written at once, so that the event loop is not held for long
+
+
+@dataclass(slots=True)
+class _Keyed:
+    """A key's state, and the records folded in since it was last written."""
+
+    state: Any
+    partition: int
+    events: list[Any] = field(default_factory=list)
+    dirty_since_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """An operator at work."""
+
+    operator: Operator
+    table: Any
+    keys: dict[bytes, _Keyed] = field(default_factory=dict)
+
+
+class StreamApp:
+    """A faust application of some operators, run in this process until it is asked to stop.
+
+    Args:
+        operators: each reads its own topic.
+        before: called once in the event loop's thread before anything is processed (wait for catalogues here).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        operators: list[Operator],
+        *,
+        checkpoint_s: float,
+        watchdog: Watchdog,
+        metrics: StreamMetrics,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._checkpoint_s = checkpoint_s
+        self._watchdog = watchdog
+        self._metrics = metrics
+        self._before = before
+        self._partitions = settings.kafka.partitions
+        self.ready = False
+        data = (settings.state_dir / "streams" / name).resolve()
+        data.mkdir(parents=True, exist_ok=True)
+        self._app = _faust_app(name, settings, data)
+        self._topics: dict[str, Any] = {}
+        self._lanes = [self._lane(operator) for operator in operators]
+        self._app.task(self._main)
+        self._app.on_partitions_revoked.connect(self._revoked, weak=False)
+        self._app.on_rebalance_complete.connect(self._rebalanced, weak=False)
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT; raises SystemExit at the end, as faust does."""
+        worker = faust.Worker(self._app, override_logging=False, redirect_stdouts=False, loglevel="WARN")
+        worker.execute_from_commandline()
+
+    def _lane(self, operator: Operator) -> _Lane:
+        # Types of bytes choose the raw codec for store and changelog; a schema would break recovery.
+        table = self._app.Table(operator.name, key_type=bytes, value_type=bytes, partitions=self._partitions)
+        lane = _Lane(operator, table)
+        source = self._topic(operator.source)
+
+        async def stage(stream: Any) -> None:
+            async for event in stream.noack().events():
+                await self._handle(lane, event)
+
+        self._app.agent(source, name=f"{self._app.conf.id}.{operator.name}", concurrency=1)(stage)
+        return lane
+
+    def _topic(self, name: str) -> Any:
+        if name not in self._topics:
+            self._topics[name] = self._app.topic(
+                name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+            )
+        return self._topics[name]
+
+    async def _handle(self, lane: _Lane, event: Any) -> None:
+        self._watchdog.begin()
+        try:
+            keyed, outgoing = await self._fold(lane, event)
+            for record in outgoing:
+                await self._send(record)
+        except (
+            Exception
+        ) as error:  # a defect of ours or a broken Kafka: nothing is acknowledged, so nothing is lost
+            log.exception("cannot go on")
+            self._watchdog.abort(f"{type(error).__name__}: {error}")
+            return
+        if keyed is None:
+            event.ack()
+        else:
+            keyed.dirty_since_s = keyed.dirty_since_s or time.monotonic()
+            keyed.events.append(event)
+        self._watchdog.done()
+
+    async def _fold(self, lane: _Lane, event: Any) -> tuple[_Keyed | None, list[Outgoing]]:
+        """The state that took the record in, and what it gave; for a refused record its dead letter."""
+        operator, message = lane.operator, event.message
+        try:
+            record = await operator.prepare(event.value or b"")
+            key = operator.key(record)
+            if key != event.key:
+                raise InvalidRecord("wrong_key", f"sent with key {event.key!r} instead of {key!r}")
+            keyed = lane.keys.get(key)
+            if keyed is None:
+                keyed = lane.keys[key] = _Keyed(
+                    operator.restore(key, self._saved(lane, key)), message.partition
+                )
+            outgoing = operator.fold(keyed.state, record)
+        except InvalidRecord as error:
+            self._metrics.refused.labels(operator.name, error.reason).inc()
+            log.warning("refused %s/%d/%d: %s", message.topic, message.partition, message.offset, error)
+            return None, [_dead(event, error.reason, error.detail)]
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # What validation did not foresee costs the record, not the stream.
+            self._metrics.refused.labels(operator.name, "internal").inc()
+            log.exception("refused %s/%d/%d", message.topic, message.partition, message.offset)
+            return None, [_dead(event, "internal", f"{type(error).__name__}: {error}")]
+        self._metrics.records.labels(operator.name).inc()
+        return keyed, outgoing
+
+    async def _send(self, record: Outgoing) -> None:
+        await self._topic(record.topic).send(key=record.key, value=record.value, headers=record.headers)
+
+    def _saved(self, lane: _Lane, key: bytes) -> dict[str, bytes]:
+        found = ((part, lane.table.get(_table_key(key, part))) for part in lane.operator.parts)
+        return {part: data for part, data in found if data is not None}
+
+    async def _main(self) -> None:
+        """Beside the agents: writes states, ticks, and watches."""
+        asyncio.create_task(self._keep_writing(), name="checkpoints")  # noqa: RUF006  # must outlive faust's own tasks
+        next_tick_s = 0.0
+        while not self._app.should_stop:
+            self._watchdog.tick()
+            now_s = time.monotonic()
+            if now_s >= next_tick_s:
+                next_tick_s = now_s + 1.0
+                await self._tick(now_s)
+                self._watch_lag()
+            await asyncio.sleep(_SWEEP_S)
+
+    async def _tick(self, now_s: float) -> None:
+        for lane in self._lanes:
+            for keyed in list(lane.keys.values()):
+                for record in lane.operator.tick(keyed.state, now_s):
+                    await self._send(record)
+
+    async def _keep_writing(self) -> None:
+        while True:
+            self._watchdog.tick()
+            closing = self._app.should_stop or self._app.rebalancing
+            if self._app.should_stop:
+                self._watchdog.stopping()
+            for lane in self._lanes:
+                due_s = time.monotonic() - (0.0 if closing else self._checkpoint_s)
+                due = [key for key, k in lane.keys.items() if k.events and k.dirty_since_s <= due_s]
+                for i in range(0, len(due), _SWEEP_KEYS):
+                    await self._write(lane, due[i : i + _SWEEP_KEYS])
+            await asyncio.sleep(_SWEEP_S)
+
+    async def _write(self, lane: _Lane, keys: list[bytes]) -> None:
+        """Outputs first, then state, then acknowledgement: the order is what makes a crash harmless."""
+        with self._metrics.checkpoint_seconds.time():
+            taken = []
+            for key in keys:
+                keyed = lane.keys[key]
+                taken.append((key, lane.operator.dump(keyed.state), keyed.events))
+                keyed.events, keyed.dirty_since_s = [], 0.0
+            await self._app.producer.flush()
+            for key, parts, events in taken:
+                _current_event.set(weakref.ref(events[-1]))
+                for part, data in parts.items():
+                    lane.table[_table_key(key, part)] = data
+                _current_event.set(None)
+                for event in events:
+                    event.ack()
+
+    async def _revoked(self, _: Any, revoked: Any, **__: Any) -> None:
+        """Another process takes over: what is not written is delivered to it again."""
+        self.ready = False
+        gone = {(tp.topic, tp.partition) for tp in revoked}
+        for lane in self._lanes:
+            for key in [k for k, v in lane.keys.items() if (lane.operator.source, v.partition) in gone]:
+                del lane.keys[key]
+
+    async def _rebalanced(self, *_: Any, **__: Any) -> None:
+        """Tables are recovered: take up every state, so that silence is noticed after a restart too."""
+        await asyncio.get_running_loop().run_in_executor(None, self._before)
+        for lane in self._lanes:
+            for key in _known_keys(lane.table):
+                if key not in lane.keys:
+                    self._restore(lane, key)
+        self.ready = True
+
+    def _restore(self, lane: _Lane, key: bytes) -> None:
+        parts = self._saved(lane, key)
+        try:
+            state = lane.operator.restore(key, parts)
+        except InvalidRecord as error:
+            log.warning("state of %r is left until its next record: %s", key, error)
+            return
+        everywhere = list(range(self._partitions))
+        lane.keys[key] = _Keyed(state, DefaultPartitioner()(key, everywhere, everywhere))
+
+    def _watch_lag(self) -> None:
+        consumer = self._app.consumer
+        lag = 0
+        for tp in consumer.assignment() if self.ready else ():
+            newest, read = consumer.highwater(tp), consumer._read_offset.get(tp)
+            if tp.topic in self._topics and newest and read is not None:
+                lag += max(0, newest - read - 1)
+        self._metrics.lag.set(lag)
+        self._watchdog.behind(lag > 0)
+
+
+def _faust_app(name: str, settings: Settings, data: Path) -> Any:
+    """The settings that were measured to survive (linger and time-outs in seconds)."""
+    return faust.App(
+        f"layerwatch-{name}",
+        broker=[f"kafka://{server}" for server in settings.kafka.servers.split(",")],
+        store="rocksdb://?driver=rocksdict",
+        datadir=str(data),
+        web_enabled=False,
+        processing_guarantee="at_least_once",
+        topic_partitions=settings.kafka.partitions,
+        topic_replication_factor=settings.kafka.replication,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        broker_commit_interval=1.0,
+        broker_commit_every=1000,
+        producer_linger=0.005,
+        producer_max_request_size=4 << 20,
+        consumer_max_fetch_size=1 << 20,
+        stream_buffer_maxsize=256,
+        stream_wait_empty=True,
+        worker_redirect_stdouts=False,
+    )
+
+
+def _table_key(key: bytes, part: str) -> bytes:
+    return key + b"\0" + part.encode()
+
+
+def _known_keys(table: Any) -> set[bytes]:
+    stored: list[bytes] = list(table.keys())
+    return {key.rpartition(b"\0")[0] for key in stored}
+
+
+def _dead(event: Any, reason: str, detail: str) -> Outgoing:
+    message = event.message
+    letter = dead_letter(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        reason=reason,
+        detail=detail,
+        key=event.key,
+        value=event.value,
+    )
+    return Outgoing(topics.DEADLETTER, message.topic.encode(), encode(letter))

@@ -1,0 +1,88 @@
+"""Manifests and models: compacted topics that every processor reads whole, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import Any
+
+from kafka.errors import KafkaError
+
+from layerwatch.detectors.models import Models, updated
+from layerwatch.hosting import kafka
+from layerwatch.hosting.settings import Settings
+from layerwatch.schemas import topics
+from layerwatch.schemas.codec import Reader
+from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.errors import InvalidRecord, MissingManifest, Unavailable
+from layerwatch.schemas.models import ModelRecord
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 1.0
+_POLL_S = 0.05
+
+
+class Catalogue:
+    """`manifests` by engine build, and `models` as published since; both grow while in use."""
+
+    def __init__(self, settings: Settings, models: Models, wait_s: float) -> None:
+        self.manifests: dict[str, Manifest] = {}
+        self.models = models
+        self._settings = settings
+        self._wait_s = wait_s
+        self._given_up: set[str] = set()
+        self._read_manifest = Reader(Manifest)
+        self._read_model = Reader(ModelRecord)
+        self._loaded = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="catalogue", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait_loaded(self) -> None:
+        """Until all that was published before the start is known."""
+        self._loaded.wait()
+
+    async def manifest(self, engine: str) -> Manifest:
+        """The manifest of a build. Timings may overtake it, so it is waited for, once a build; MissingManifest then."""
+        deadline_s = time.monotonic() + self._wait_s
+        while engine not in self.manifests:
+            if engine in self._given_up or time.monotonic() >= deadline_s:
+                self._given_up.add(engine)
+                raise MissingManifest(engine)
+            await asyncio.sleep(_POLL_S)
+        return self.manifests[engine]
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._follow()
+            except (KafkaError, Unavailable) as error:
+                log.warning("catalogue: %s; trying again", error)
+                time.sleep(_RETRY_S)
+
+    def _follow(self) -> None:
+        consumer = kafka.reader(self._settings, topics.ENGINES, topics.MODELS)
+        ends = consumer.end_offsets(consumer.assignment())
+        while True:
+            for records in consumer.poll(timeout_ms=200).values():
+                for record in records:
+                    self._take(record)
+            if not self._loaded.is_set() and all(consumer.position(tp) >= end for tp, end in ends.items()):
+                self._loaded.set()
+
+    def _take(self, record: Any) -> None:
+        try:
+            if record.topic == topics.ENGINES:
+                manifest = self._read_manifest.decode(record.value or b"")
+                self.manifests[manifest.engine] = manifest
+                self._given_up.discard(manifest.engine)
+            else:
+                model = self._read_model.decode(record.value or b"")
+                self.models = updated(self.models, model)
+                log.info("model %s taken up", model.key)
+        except InvalidRecord as error:
+            log.warning("refused %s/%d/%d: %s", record.topic, record.partition, record.offset, error)

@@ -1,0 +1,67 @@
+"""First operator: profiles to signals, by instance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter
+
+from layerwatch.detectors.instance_stage import HEAVY, HOT, InstanceStage
+from layerwatch.hosting.operator import Outgoing
+from layerwatch.processor.catalogue import Catalogue
+from layerwatch.schemas import topics
+from layerwatch.schemas.codec import Reader, encode
+from layerwatch.schemas.errors import InvalidRecord
+from layerwatch.schemas.profiles import ProfileBatch
+
+#: Larger messages are refused: 64 executions of 4 000 layers fit.
+_MAX_BYTES = 2_000_000
+
+
+class Instances:
+    """Operator of `InstanceStage`."""
+
+    name = "instances"
+    source = topics.PROFILES
+    parts = (HOT, HEAVY)
+
+    def __init__(self, catalogue: Catalogue, registry: CollectorRegistry) -> None:
+        self._catalogue = catalogue
+        self._reader = Reader(ProfileBatch)
+        self._executions = Counter("layerwatch_executions", "Executions scored", registry=registry)
+        self._repeated = Counter(
+            "layerwatch_repeated", "Messages that had been folded in before", registry=registry
+        )
+
+    async def prepare(self, value: bytes) -> ProfileBatch:
+        if len(value) > _MAX_BYTES:
+            raise InvalidRecord(
+                "too_large", f"{len(value)} bytes; {_MAX_BYTES} are read: send more, smaller messages"
+            )
+        batch = self._reader.decode(value)
+        await self._catalogue.manifest(batch.engine)
+        return batch
+
+    def key(self, record: ProfileBatch) -> bytes:
+        return record.instance.encode()
+
+    def restore(self, key: bytes, parts: Mapping[str, bytes]) -> InstanceStage:
+        manifests, models = self._catalogue.manifests, self._catalogue.models
+        if HOT not in parts:
+            return InstanceStage(manifests, models)
+        return InstanceStage.restore(key.decode(), parts, manifests, models)
+
+    def fold(self, state: InstanceStage, record: ProfileBatch) -> list[Outgoing]:
+        state.take_up(self._catalogue.models)
+        signal = state.update(record)
+        if signal is None:
+            self._repeated.inc()
+            return []
+        self._executions.inc(signal.executions)
+        return [Outgoing(topics.SIGNALS, signal.service.encode(), encode(signal))]
+
+    def dump(self, state: InstanceStage) -> dict[str, bytes]:
+        return state.dump()
+
+    def tick(self, state: InstanceStage, now_s: float) -> list[Outgoing]:
+        return []

@@ -1,0 +1,63 @@
+"""Runs the processor."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+from layerwatch.detectors.models import Models, forest_from, lstm_from, shipped
+from layerwatch.hosting.health import HealthServer
+from layerwatch.hosting.settings import Settings
+from layerwatch.hosting.stream_metrics import StreamMetrics
+from layerwatch.hosting.streams import StreamApp
+from layerwatch.hosting.watchdog import Watchdog
+from layerwatch.processor.catalogue import Catalogue
+from layerwatch.processor.instances import Instances
+from layerwatch.processor.services import Services
+from layerwatch.schemas.errors import ConfigError, InvalidRecord
+
+
+def run(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT."""
+    own = settings.processor
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    watchdog = Watchdog(own.hang_s)
+    catalogue = Catalogue(settings, _models(settings), own.manifest_wait_s)
+    app = StreamApp(
+        "processor",
+        settings,
+        [Instances(catalogue, registry), Services(own.silence_s, registry)],
+        checkpoint_s=own.checkpoint_s,
+        watchdog=watchdog,
+        metrics=StreamMetrics(registry),
+        before=catalogue.wait_loaded,
+    )
+    health = HealthServer(own.http_port, registry, watchdog.problem, lambda: app.ready).start()
+    catalogue.start()
+    watchdog.start()
+    try:
+        app.run()
+    finally:
+        health.close()
+
+
+def _models(settings: Settings) -> Models:
+    """The shipped models, or those of `models_dir`; either file may be missing there."""
+    folder = settings.models_dir
+    if folder is None:
+        return shipped()
+    forest, lstm = folder / "forest.safetensors", folder / "lstm.safetensors"
+    if not (forest.is_file() or lstm.is_file()):
+        raise ConfigError(
+            f"no forest.safetensors or lstm.safetensors in {folder}: run `layerwatch train --out {folder}`"
+        )
+    try:
+        return Models(
+            forest_from(forest.read_bytes()) if forest.is_file() else None,
+            lstm_from(lstm.read_bytes()) if lstm.is_file() else None,
+        )
+    except InvalidRecord as error:
+        raise ConfigError(
+            f"a model in {folder} cannot be used ({error}): fit it anew with `layerwatch train`"
+        ) from error
