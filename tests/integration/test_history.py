@@ -44,6 +44,8 @@ controller.quorum.voters=1@127.0.0.1:{controller}
 log.dirs={folder}/data
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 log.cleaner.dedupe.buffer.size=2097152
 """
 
@@ -116,6 +118,16 @@ def make_topics(servers: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=servers)
     admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in (ALERTS, DECISIONS)])
     admin.close()
+
+
+def remake_topics(servers: str) -> None:
+    from kafka import KafkaAdminClient
+
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    admin.delete_topics([ALERTS, DECISIONS])
+    eventually(lambda: not {ALERTS, DECISIONS} & set(admin.list_topics()), "the topics are gone")
+    admin.close()
+    make_topics(servers)
 
 
 def publish(servers: str, topic: str, values: list[bytes]) -> None:
@@ -226,22 +238,24 @@ def test_a_broker_that_comes_late_dies_and_comes_back_costs_nothing(broker: Brok
         assert process.wait(10) == 0
 
 
-def test_topics_that_were_made_anew_are_read_from_their_start(broker: Broker, tmp_path: Path) -> None:
-    from kafka import KafkaAdminClient
-
+@pytest.mark.parametrize("meanwhile", ["stopped", "running"])
+def test_topics_that_were_made_anew_are_read_from_their_start(
+    broker: Broker, tmp_path: Path, meanwhile: str
+) -> None:
     broker.start()
     make_topics(broker.servers)
     values, keys = some_alerts(40)
     publish(broker.servers, ALERTS, values[:10])
     history = History(broker.servers, tmp_path / "state")
-    with history.running():
-        eventually(lambda: history.count() == 10, "the first topics are read")
-    admin = KafkaAdminClient(bootstrap_servers=broker.servers)
-    admin.delete_topics([ALERTS, DECISIONS])
-    eventually(lambda: ALERTS not in admin.list_topics(), "the topics are gone")
-    admin.close()
-    make_topics(broker.servers)
-    publish(broker.servers, ALERTS, values[10:])  # more than before: the offsets alone would not tell
+    with history.running() as process:
+        eventually(lambda: rows(history) == 10, "the first topics are read")
+        if meanwhile == "stopped":
+            process.terminate()
+            assert process.wait(10) == 0
+        remake_topics(broker.servers)
+        publish(broker.servers, ALERTS, values[10:])  # more than before: the offsets alone would not tell
+        if meanwhile == "running":
+            eventually(lambda: rows(history) == 40, "the new topics are read")
     with history.running():
         eventually(history.ready, "all is read")
         assert sorted(history.stored()) == sorted(keys)

@@ -71,6 +71,7 @@ def _server(app: object) -> uvicorn.Server:
         uvicorn.Config(
             app,  # type: ignore[arg-type]
             access_log=False,
+            log_level="warning",
             log_config=None,
             lifespan="off",
             ws="none",
