@@ -82,7 +82,7 @@ def _get(settings: HistorySettings, path: str) -> Item | None:
                 return None
             raise _refusal(settings, error) from error
     except (OSError, HTTPException, ValueError) as error:
-        raise _no_history(settings, str(error)) from error
+        raise _no_history(settings, str(getattr(error, "reason", error))) from error
     if not isinstance(document, dict):
         raise _no_history(settings, "the answer is not that of a history service")
     return document

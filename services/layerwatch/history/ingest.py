@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -48,6 +49,8 @@ class Ingest:
         self._progress = progress
         self._metrics = metrics
         self._ended = ended
+        self._newest_ms = 0
+        self._tell_position(store.positions())
         self._stopping = threading.Event()
         # A daemon: waiting for a broker that does not answer must not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
@@ -83,6 +86,7 @@ class Ingest:
                 if str(error) != told:
                     told = str(error)
                     _log.warning("%s; trying again", told)
+                self._metrics.lag.set(math.nan)  # unknown is not zero
                 self._progress.moved(0)  # waiting for Kafka is not being stuck
                 self._stopping.wait(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_MOST_S)
@@ -112,8 +116,13 @@ class Ingest:
             _log.warning(
                 "refused %s-%d@%d: %s", refused.topic, refused.partition, refused.offset, refused.detail
             )
-        newest_ms = max(position.timestamp_ms for position in batch.positions.values())
-        self._metrics.position.set(newest_ms / 1000)
+        self._tell_position(batch.positions)
+
+    def _tell_position(self, positions: Positions) -> None:
+        newest_ms = max((position.timestamp_ms for position in positions.values()), default=0)
+        if newest_ms > self._newest_ms:
+            self._newest_ms = newest_ms
+            self._metrics.position.set(newest_ms / 1000)
 
 
 def read(records: Sequence[RawRecord]) -> Batch:

@@ -92,6 +92,14 @@ def test_after_a_source_that_was_absent_all_is_stored_and_bad_records_cost_thems
     assert bench.value("layerwatch_history_lag_records") == 0
 
 
+def test_a_restarted_process_knows_how_far_it_is_before_anything_new_comes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "db")
+    bench.ingest.start()
+    assert bench.at_end.wait(60)
+    bench.ingest.stop(60)
+    assert Bench(tmp_path / "db").value("layerwatch_history_position_timestamp_seconds") == 1.004
+
+
 def test_refused_records_are_kept_with_their_bytes_and_the_reason(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "db")
     bench.ingest.start()

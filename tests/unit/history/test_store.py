@@ -72,6 +72,14 @@ def test_a_batch_that_fails_moves_neither_rows_nor_positions(tmp_path: Path) -> 
     assert Reader(tmp_path / "db").revisions(ALERT, "b") == []
 
 
+def test_rows_whose_position_cannot_be_written_are_not_there_either(tmp_path: Path) -> None:
+    store = Store(tmp_path / "db")
+    with pytest.raises(OverflowError):
+        store.write(Batch([row("a", 1)], positions={("t", 0): Position("topic-id", 2**63, 1_000)}))
+    assert Reader(tmp_path / "db").revisions(ALERT, "a") == []
+    assert store.write(Batch([row("a", 1)])).rows["alert"] == 1
+
+
 def test_the_json_is_kept_to_the_letter(tmp_path: Path) -> None:
     data = alert_json(summary="Größe × 2", added_later={"x": [1.50, None]}).replace(b'": ', b'" :  ')
     Store(tmp_path / "db").write(Batch([alert_row(data)]))
