@@ -8,6 +8,7 @@ from layerwatch.schemas.codec import Reader
 
 CE_TYPE = "layerwatch.alert.v1"
 
+STATUSES = ("firing", "resolved")
 SEVERITIES = ("info", "warning", "critical")
 
 KINDS = (

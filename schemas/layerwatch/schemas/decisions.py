@@ -10,6 +10,8 @@ CE_TYPE = "layerwatch.decision.v1"
 
 ACTIONS = ("none", "scale_out", "hold_scale_in", "failover", "fallback_precision", "shed", "restore")
 MODES = ("shadow", "advise", "enforce")
+STATUSES = ("active", "withdrawn", "expired")
+DOMAINS = ("capacity", "routing")
 
 
 class Target(msgspec.Struct, frozen=True, order=True):

@@ -1,0 +1,188 @@
+"""The topics of Kafka from stored positions on. The one module of the history that knows kafka-python."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from layerwatch.history.rows import RawRecord
+from layerwatch.history.store import Positions
+from layerwatch.schemas.errors import Unavailable
+
+_log = logging.getLogger(__name__)
+
+_POLL_MS = 500
+_ANSWER_MS = 5_000
+_KNOCK_S = 1.0
+#: Between two questions how far the topics reach and whether they are still the same ones.
+_CHECK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    id: str
+    partitions: int
+
+
+class KafkaSource:
+    """All partitions of some topics, assigned by hand: the positions are the database's business, not Kafka's.
+
+    Raises Unavailable when Kafka does not answer, a topic is missing, or a topic is no longer the one it was.
+    """
+
+    def __init__(self, servers: str, topics: Sequence[str], positions: Positions) -> None:
+        _knock(servers)
+        self._servers = servers
+        with _answering(servers), ExitStack() as opened:
+            self._admin = opened.enter_context(closing(_admin(servers)))
+            self._consumer = opened.enter_context(closing(_consumer(servers)))
+            self._topics = _describe(self._admin, topics)
+            self._assign(positions)
+            self._opened = opened.pop_all()
+
+    def _assign(self, positions: Positions) -> None:
+        partitions = [
+            TopicPartition(name, number)
+            for name, topic in self._topics.items()
+            for number in range(topic.partitions)
+        ]
+        self._consumer.assign(partitions)
+        self._earliest = self._consumer.beginning_offsets(partitions, timeout_ms=_ANSWER_MS)
+        self._ends = self._consumer.end_offsets(partitions, timeout_ms=_ANSWER_MS)
+        self._ends_at_start = self._ends
+        self._checked_s = time.monotonic()
+        for partition in partitions:
+            self._consumer.seek(partition, self._start(partition, positions))
+
+    def _start(self, partition: Any, positions: Positions) -> int:
+        earliest: int = self._earliest[partition]
+        position = positions.get((partition.topic, partition.partition))
+        if position is None:
+            return earliest
+        if position.topic_id != self._topics[partition.topic].id:
+            reason = "the topic was made anew"
+        elif position.next_offset > self._ends[partition]:
+            reason = "the topic ends before what was read of it"
+        elif position.next_offset < earliest:
+            reason = f"{earliest - position.next_offset} records had expired before they were read"
+        else:
+            return position.next_offset
+        _log.warning(
+            "%s-%d: %s; going on from offset %d", partition.topic, partition.partition, reason, earliest
+        )
+        return earliest
+
+    def poll(self) -> Sequence[RawRecord]:
+        """What has come, after half a second at the latest."""
+        with _answering(self._servers):
+            polled = self._consumer.poll(timeout_ms=_POLL_MS)
+        return [
+            RawRecord(
+                partition.topic,
+                self._topics[partition.topic].id,
+                partition.partition,
+                record.offset,
+                record.timestamp,
+                record.value,
+            )
+            for partition, records in polled.items()
+            for record in records
+        ]
+
+    def waiting(self) -> int:
+        """Records that are not yet polled, as far as Kafka said in the last seconds."""
+        if time.monotonic() - self._checked_s >= _CHECK_S:
+            self._check()
+        return self._distance(self._ends)
+
+    def caught_up(self) -> bool:
+        """Whether all that was there at the start has been polled."""
+        return self._distance(self._ends_at_start) == 0
+
+    def _distance(self, ends: dict[Any, int]) -> int:
+        return sum(max(0, end - self._position(partition)) for partition, end in ends.items())
+
+    def _position(self, partition: Any) -> int:
+        return self._consumer.position(partition, timeout_ms=0) or 0
+
+    def _check(self) -> None:
+        with _answering(self._servers):
+            if _describe(self._admin, list(self._topics)) != self._topics:
+                raise Unavailable("the topics were made anew while they were read: opening them again")
+            self._ends = self._consumer.end_offsets(list(self._ends), timeout_ms=_ANSWER_MS)
+        self._checked_s = time.monotonic()
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+def _admin(servers: str) -> Any:
+    return KafkaAdminClient(
+        bootstrap_servers=servers,
+        client_id="layerwatch-history",
+        bootstrap_timeout_ms=_ANSWER_MS,
+        request_timeout_ms=_ANSWER_MS,
+        reconnect_backoff_max_ms=1_000,
+    )
+
+
+def _consumer(servers: str) -> Any:
+    return KafkaConsumer(
+        bootstrap_servers=servers,
+        client_id="layerwatch-history",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        allow_auto_create_topics=False,
+        bootstrap_timeout_ms=_ANSWER_MS,
+        reconnect_backoff_max_ms=1_000,
+    )
+
+
+def _describe(admin: Any, names: Sequence[str]) -> dict[str, _Topic]:
+    """Identity and size of each topic; raises Unavailable where one is missing."""
+    answers = admin.describe_topics(list(names))
+    for answer in answers:
+        if answer["error_code"]:
+            raise Unavailable(
+                f"topic {answer['name']} is missing in Kafka: create it with `layerwatch topics`"
+            )
+    return {answer["name"]: _Topic(str(answer["topic_id"]), len(answer["partitions"])) for answer in answers}
+
+
+def _knock(servers: str) -> None:
+    """Raises Unavailable unless one server accepts a connection.
+
+    kafka-python leaves a thread behind for each client that it could not connect: none is made in vain.
+    """
+    for server in servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+            return
+        except (OSError, ValueError):
+            continue
+    raise _silent(servers)
+
+
+@contextmanager
+def _answering(servers: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaError as error:
+        raise _silent(servers) from error
+
+
+def _silent(servers: str) -> Unavailable:
+    return Unavailable(
+        f"Kafka at {servers} does not answer: start `layerwatch broker` or `layerwatch up`,"
+        " or set LAYERWATCH_KAFKA__BOOTSTRAP"
+    )
