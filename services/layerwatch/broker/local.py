@@ -26,6 +26,8 @@ _LOG_LINES = 15
 class LocalBroker:
     """Apache Kafka (KRaft) with its data in `home`, run from the jars in `libs`, on `port` and `port + 1`."""
 
+    name = "broker"
+
     def __init__(self, home: Path, libs: Path, port: int) -> None:
         self.home = home.resolve()
         self.libs = libs.resolve()
@@ -41,8 +43,8 @@ class LocalBroker:
     @property
     def pid(self) -> int | None:
         """Of the running broker; None when there is none."""
-        alive = self._process is not None and self._process.poll() is None
-        return self._process.pid if self._process is not None and alive else None
+        running = self._process
+        return running.pid if running is not None and running.poll() is None else None
 
     def start(self, timeout_s: float = _READY_TIMEOUT_S) -> LocalBroker:
         """Launch and wait until clients can connect; on an error nothing is left running.
@@ -82,21 +84,21 @@ class LocalBroker:
     def ready(self) -> bool:
         """Whether clients can connect: Kafka opens its port last. Raises Unavailable when it has exited."""
         if self.pid is None:
-            raise Unavailable(f"Kafka ended{self._last_words()}")
+            raise Unavailable(f"Kafka ended ({process.ending(self._process)}){self._last_words()}")
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> None:
         """End it clean, by force after 15 s."""
-        if self._process is not None:
-            process.stop(self._process, _STOP_TIMEOUT_S)
+        if (running := self._process) is not None:
+            process.stop(running, _STOP_TIMEOUT_S)
             self._process = None
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL)."""
-        if self._process is not None:
-            process.signal_session(self._process, signal.SIGKILL)
-            self._process.wait()
+        if (running := self._process) is not None:
+            process.signal_session(running, signal.SIGKILL)
+            running.wait()
             self._process = None
 
     def restart(self) -> LocalBroker:

@@ -22,7 +22,10 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(sys.argv[1]):
         sys.exit(1)
-os.execvp(sys.argv[2], sys.argv[2:])
+try:
+    os.execvp(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    sys.exit(f"cannot run {sys.argv[2]}: {error.strerror}")
 """
 
 
@@ -75,13 +78,23 @@ def spawn(
 def stop(process: subprocess.Popen[bytes], deadline_s: float) -> int:
     """Ask a spawned process to end, kill its whole session after `deadline_s`, and return its exit status."""
     signal_session(process, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(deadline_s)
-    signal_session(process, signal.SIGKILL)
-    return process.wait()
+    try:
+        return process.wait(deadline_s)
+    except subprocess.TimeoutExpired:
+        signal_session(process, signal.SIGKILL)
+        return process.wait()
 
 
 def signal_session(process: subprocess.Popen[bytes], number: int) -> None:
-    """Signal a spawned process and what it started itself; nothing happens where none is left."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+    """Signal a spawned process and what it started itself; nothing happens once it has ended."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+
+def ending(process: subprocess.Popen[bytes] | None) -> str:
+    """How a process ended, in words: its status, or the signal that killed it."""
+    if process is None or process.returncode is None:
+        return "not running"
+    status = process.returncode
+    return f"status {status}" if status >= 0 else signal.Signals(-status).name
