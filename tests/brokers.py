@@ -47,12 +47,16 @@ def new_broker(home: Path) -> LocalBroker:
 
 
 def make_settings(broker: LocalBroker, tmp_path: Path, **overrides: Any) -> Settings:
-    """Settings for services against `broker`: state in `tmp_path`, four partitions, any free HTTP ports.
+    """Settings for services against `broker`: state in `tmp_path`, Kafka's jars, four partitions, any HTTP ports.
 
     `overrides` are sections or top-level settings; a dictionary changes single settings of its section.
     """
+    state_dir = tmp_path / "state"
+    state_dir.mkdir(exist_ok=True)
+    if not (state_dir / "kafka-libs").exists():
+        (state_dir / "kafka-libs").symlink_to(LIBS)
     sections: dict[str, Any] = {
-        "state_dir": tmp_path / "state",
+        "state_dir": state_dir,
         "kafka": {"port": broker.port, "partitions": PARTITIONS},
         "processor": {"http_port": 0},
         "decision": {"http_port": 0},
@@ -61,15 +65,3 @@ def make_settings(broker: LocalBroker, tmp_path: Path, **overrides: Any) -> Sett
     for name, value in overrides.items():
         sections[name] = sections.get(name, {}) | value if isinstance(value, dict) else value
     return Settings.model_validate(sections)
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """Our environment with variables that make a child process load these settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LAYERWATCH_")}
-    dumped = settings.model_dump(mode="json", exclude_none=True)
-    for name, value in dumped.items():
-        if isinstance(value, dict):
-            kept |= {f"LAYERWATCH_{name}__{key}".upper(): str(inner) for key, inner in value.items()}
-        else:
-            kept[f"LAYERWATCH_{name}".upper()] = str(value)
-    return kept

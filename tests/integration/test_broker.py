@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from brokers import LIBS, environment, free_port, make_settings, new_broker
+from brokers import LIBS, free_port, make_settings, new_broker
 from waiting import alive, wait_until
 
 from layerwatch.broker.local import LocalBroker
 from layerwatch.hosting import topics
+from layerwatch.hosting.environment import environment
 from layerwatch.hosting.kafka import consumer, producer
 from layerwatch.schemas.errors import ConfigError, Unavailable
 from layerwatch.schemas.topics import PROFILES
@@ -109,9 +110,6 @@ time.sleep(600)
 
 def test_the_command_says_where_it_listens_and_ends_clean_on_sigterm(tmp_path: Path) -> None:
     broker = new_broker(tmp_path)
-    state = tmp_path / "state"
-    state.mkdir()
-    (state / "kafka-libs").symlink_to(LIBS)
     env = environment(make_settings(broker, tmp_path))
     argv = [sys.executable, "-m", "layerwatch.cli.main", "broker"]
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as command:

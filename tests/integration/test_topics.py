@@ -10,10 +10,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from brokers import environment, free_port, make_settings
+from brokers import free_port, make_settings
 
 from layerwatch.broker.local import LocalBroker
 from layerwatch.hosting import topics
+from layerwatch.hosting.environment import environment
 from layerwatch.hosting.kafka import admin, consumer, producer
 from layerwatch.hosting.settings import Settings
 from layerwatch.schemas.errors import Unavailable
