@@ -14,13 +14,13 @@ LIBS := $(LAYERWATCH_STATE_DIR)/kafka-libs
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(BIN)/.installed $(LIBS)/.fetched ## install the packages into .venv and fetch the local Kafka
+setup: $(BIN)/.installed $(LIBS)/.whole ## install the packages into .venv and fetch the local Kafka
 
 demo: setup ## replay a recording through Kafka and show what is found
 	@$(BIN)/python -m layerwatch.cli.demo
 
 test: setup $(BIN)/.torch lint ## lint, type check and run every test
-	$(BIN)/python -m pytest
+	CI=true $(BIN)/python -m pytest
 
 chaos: setup ## kill the processor, the broker and the history twenty times each
 	$(BIN)/python -m pytest tests/chaos
@@ -56,7 +56,6 @@ $(BIN)/.torch: $(BIN)/.installed requirements-training.lock
 	$(UV) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) torch,--require-hashes -r requirements-training.lock)
 	@touch $@
 
-$(LIBS)/.fetched: infra/kafka/pom.xml
-	@command -v mvn >/dev/null || { echo 'Maven is missing: apt-get install maven (or set LAYERWATCH_KAFKA__BOOTSTRAP to a cluster of yours)' >&2; exit 1; }
-	mvn -q -B -f infra/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(LIBS)
+$(LIBS)/.whole: infra/kafka/pom.xml | $(BIN)/.installed
+	$(BIN)/python -m layerwatch.broker.jars $(LIBS)
 	@touch $@
