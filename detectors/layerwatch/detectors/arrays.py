@@ -15,6 +15,24 @@ Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 State: TypeAlias = dict[str, Any]
 
+
+def median(values: F64) -> float:
+    """Of a short 1-d array: numpy's own spends 40 us on generality."""
+    ordered = np.sort(values)
+    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+def row_medians(values: F64) -> F64:
+    """[n] of [n, m]."""
+    middle = values.shape[1] // 2
+    if values.shape[1] % 2:
+        odd: F64 = np.partition(values, middle, axis=1)[:, middle]
+        return odd
+    ordered = np.partition(values, (middle - 1, middle), axis=1)
+    even: F64 = (ordered[:, middle - 1] + ordered[:, middle]) / 2
+    return even
+
+
 _ARRAY = 1  # msgpack extension: one numpy array
 
 

@@ -24,7 +24,7 @@ from layerwatch.detectors.window_watch import WindowWatch
 from layerwatch.schemas.engines import Layer, Manifest
 from layerwatch.schemas.signals import Episode
 
-_CHUNK = 16  # executions judged at once
+_CHUNK = 32  # executions judged at once
 _IDLE_S, _COLD_EXECUTIONS = 1.0, 5  # after a pause, so many executions are slow without anything being wrong
 _REMEMBERED = 3  # messages whose layers are kept, for the executions between an onset and its finding
 _CONTEXT_S = 0.6  # before the onset, looked at for the cause

@@ -12,7 +12,7 @@ import numpy as np
 
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
-from layerwatch.detectors.arrays import F64
+from layerwatch.detectors.arrays import F64, median
 from layerwatch.detectors.gpu import GpuView
 from layerwatch.schemas.alerts import Cause
 
@@ -55,8 +55,8 @@ def pattern_of(
         host_p95=float(np.quantile(host, 0.95)),
         host_usual=usual,
         slices=float((sampled[:, s.SLICE] > slice_threshold).mean()) if layered else 0.0,
-        common=float(np.median(sampled[:, s.COMMON])) if layered else 0.0,
-        total=float(np.median(sampled[:, s.TOTAL])) if layered else 0.0,
+        common=median(sampled[:, s.COMMON]) if layered else 0.0,
+        total=median(sampled[:, s.TOTAL]) if layered else 0.0,
         switched_hits=float(switched.mean()),
     )
 

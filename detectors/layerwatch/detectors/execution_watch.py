@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from layerwatch.detectors import learned
-from layerwatch.detectors.arrays import F64, Bools, State
+from layerwatch.detectors.arrays import F64, Bools, State, median
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.ring import Ring
 from layerwatch.detectors.scan import Scan, ScanResult
@@ -17,6 +17,7 @@ TIME, HOST, RATIO, JUDGED, SWITCHED, END_TO_END_MS, EXPECTED_MS, HIT = range(8)
 
 #: Judged executions that thresholds are learnt from.
 _WARM_UP = 400
+_KEPT = 192  # afterwards: the windows below, and the context of a cause
 _LEVEL_WINDOW = 50
 _LOCAL_WINDOW = 40
 _LOCAL_CONTRAST = 0.60  # log units over the latest 40 executions
@@ -37,7 +38,7 @@ class ExecutionWatch:
 
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
-        self.ring = Ring(512, 8)
+        self.ring = Ring(2 * _WARM_UP, 8)
         self.drift = 0.0  # slow level of the host part, followed while healthy
         self._host = Scan()
         self._end_to_end = Scan()
@@ -88,6 +89,7 @@ class ExecutionWatch:
         if len(host) < _WARM_UP:
             return
         self.thresholds = Thresholds(learned.host_tail(host), learned.host_level(host))
+        self.ring.shrink(_KEPT)
         hits = host > self.thresholds.host
         self._host.learn(hits)
         self._end_to_end.learn(hits)
@@ -97,14 +99,14 @@ class ExecutionWatch:
         recent = self.ring.last(_LOCAL_WINDOW)
         if not sampled_all or len(recent) <= 10 or self.thresholds is None:
             return np.zeros(len(rows), bool)
-        local: Bools = rows[:, HOST] - np.median(recent[:, HOST]) > _LOCAL_CONTRAST
+        local: Bools = rows[:, HOST] - median(recent[:, HOST]) > _LOCAL_CONTRAST
         return local & (host > self.thresholds.host - 0.10)
 
     def _level(self) -> Finding | None:
         rows = self.ring.last(_LEVEL_WINDOW)
         if len(rows) < _LEVEL_WINDOW or self.thresholds is None:
             return None
-        level = float(np.median(rows[:, HOST])) - max(self.drift, 0.0)
+        level = median(rows[:, HOST]) - max(self.drift, 0.0)
         if level <= self.thresholds.level:
             return None
         return Finding("host_level", level, self.thresholds.level, float(rows[_LEVEL_WINDOW // 2, TIME]))
@@ -119,7 +121,7 @@ class ExecutionWatch:
         slow = latest[latest[:, 1] > _SWITCH_RATIO]
         if len(slow) < _SWITCHES_SLOW:
             return None
-        return Finding("profile_switch", float(np.median(slow[:, 1])), _SWITCH_RATIO, float(slow[0, 0]))
+        return Finding("profile_switch", median(slow[:, 1]), _SWITCH_RATIO, float(slow[0, 0]))
 
     def state(self) -> State:
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from layerwatch.detectors.arrays import pack, unpack
+from layerwatch.detectors.arrays import State, pack, unpack
 from layerwatch.detectors.cursor import Cursor
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.scorer import Scorer
@@ -16,6 +16,9 @@ from layerwatch.schemas.signals import Signal
 _HEAVY_EVERY_S = 10.0
 
 HOT, HEAVY = "hot", "heavy"
+
+#: A value of a table must stay under Kafka's 1 MiB a message.
+_HEAVY_BYTES = 900_000
 
 
 class InstanceStage:
@@ -75,7 +78,7 @@ class InstanceStage:
         }
         parts = {HOT: pack(head)}
         if all or self._clock_s - self._heavy_s >= _HEAVY_EVERY_S or self._clock_s < self._heavy_s:
-            parts[HEAVY] = pack(self._scorer.heavy())
+            parts[HEAVY] = _within_limit(self._scorer.heavy())
             self._heavy_s = self._clock_s
         return parts
 
@@ -91,3 +94,12 @@ class InstanceStage:
         self._clock_s = self._heavy_s = head["clock_s"]
         self._scorer = Scorer.restore(instance, manifests, models, head["scorer"], heavy)
         return self
+
+
+def _within_limit(builds: State) -> bytes:
+    """Baselines of as many builds as fit, the present one (the last) first; none of an engine too large to keep."""
+    for oldest in range(len(builds) + 1):
+        data = pack(dict(list(builds.items())[oldest:]))
+        if len(data) <= _HEAVY_BYTES:
+            return data
+    raise AssertionError("an empty state fits")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from layerwatch.detectors import layer_watch as column
-from layerwatch.detectors.arrays import F64, Bools, Ints, State
+from layerwatch.detectors.arrays import F64, Bools, Ints, State, median, row_medians
 from layerwatch.detectors.baseline import FLOOR_MS, SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions, LayerTimes
 from layerwatch.detectors.finding import Finding
@@ -64,7 +64,7 @@ class Lane:
         features = np.zeros((len(shape), 8))
         features[:, column.TIME] = batch.times_s[layers.rows]
         features[:, column.SLICE] = excess.max(1) / total
-        features[:, column.COMMON] = np.median(log_ratio, axis=1)
+        features[:, column.COMMON] = row_medians(log_ratio)
         features[:, column.TOTAL] = np.log(np.maximum(times_ms.sum(1), FLOOR_MS) / total)
         features[:, column.EXCESS] = np.maximum(excess, 0).sum(1) / total
         features[:, column.SPREAD] = ((log_ratio > 0.3) & (excess > 0.005)).mean(1)
@@ -85,7 +85,7 @@ class Lane:
         if self._block_seen < _BLOCK:
             return None
         level = self._block / self._block_seen
-        level -= np.median(level)
+        level -= median(level)
         self._block, self._block_seen = np.zeros_like(level), 0
         previous, self._previous = self._previous, level
         if not watching or self._wander is None or self._blocks < 4:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from layerwatch.detectors import learned
-from layerwatch.detectors.arrays import F64, State
+from layerwatch.detectors.arrays import F64, State, median
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.ring import Ring
 from layerwatch.detectors.scan import Scan
@@ -18,6 +18,7 @@ from layerwatch.detectors.scan import Scan
 TIME, SLICE, COMMON, TOTAL, EXCESS, SPREAD, JUDGED, HIT = range(8)
 
 _WARM_UP = 300
+_KEPT = 192  # afterwards
 _COMMON_WINDOW, _TOTAL_WINDOW = 20, 50
 _SPARSE = 0.4  # where fewer executions are sampled, windows are this part as long
 _DRIFT_EXECUTIONS = 2000
@@ -35,7 +36,7 @@ class LayerWatch:
 
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
-        self.ring = Ring(320, 8)
+        self.ring = Ring(_WARM_UP, 8)
         self._slices = Scan()
         self._common_drift = 0.0
         self._total_drift = 0.0
@@ -81,7 +82,7 @@ class LayerWatch:
         )
         for channel, column, drift, threshold, window in levels:
             latest = self.ring.last(window)
-            level = float(np.median(latest[:, column])) - max(drift, 0.0) - clock_drop
+            level = median(latest[:, column]) - max(drift, 0.0) - clock_drop
             if len(latest) == window and level > threshold:
                 findings.append(Finding(channel, level, threshold, float(latest[window // 2, TIME])))
         return findings
@@ -114,6 +115,7 @@ class LayerWatch:
             learned.sum_level(rows[:, TOTAL]),
         )
         self._slices.learn(rows[:, SLICE] > self.thresholds.share)
+        self.ring.shrink(_KEPT)
 
     def state(self) -> State:
         t = self.thresholds

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from layerwatch.detectors.arrays import F64
+from layerwatch.detectors.arrays import F64, median
 
 
 def block_medians(values: F64, block: int) -> F64:
     """Medians of half-overlapping blocks; at least one."""
     starts = range(0, max(1, len(values) - block + 1), max(1, block // 2))
-    return np.array([np.median(values[i : i + block]) for i in starts])
+    return np.array([median(values[i : i + block]) for i in starts])
 
 
 def host_tail(host: F64) -> float:

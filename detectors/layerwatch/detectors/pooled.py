@@ -93,6 +93,7 @@ class Standardiser:
         self._centre = np.median(windows, axis=0)
         self._spread = 1.4826 * np.median(np.abs(windows - self._centre), axis=0) + _SPREAD_FLOOR
         self.widest = float(np.abs((windows - self._centre) / self._spread).max())
+        self._windows.clear()
 
     def state(self) -> State:
         return {

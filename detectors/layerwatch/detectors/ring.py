@@ -20,6 +20,11 @@ class Ring:
     def push(self, rows: F64) -> None:
         self._rows = np.concatenate((self._rows, rows))[-self._capacity :]
 
+    def shrink(self, capacity: int) -> None:
+        """Keep fewer rows from now on."""
+        self._capacity = capacity
+        self._rows = self._rows[-capacity:]
+
     def last(self, count: int) -> F64:
         """The newest `count` rows, or all there are."""
         return self._rows[-count:]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from layerwatch.detectors.arrays import F64, State
+from layerwatch.detectors.arrays import F64, State, median
 from layerwatch.detectors.batch import executions_of
 from layerwatch.detectors.build_scorer import BuildScorer
 from layerwatch.detectors.models import Models
@@ -64,7 +62,7 @@ class Scorer:
         return Evidence(
             clock_s=executions.clock_s,
             executions=len(executions),
-            end_to_end_p50_ms=float(np.median(executions.end_to_end_ms)) if len(executions) else 0.0,
+            end_to_end_p50_ms=median(executions.end_to_end_ms) if len(executions) else 0.0,
             warming_up=build.warming_up,
             episodes=episodes,
         )

@@ -12,6 +12,7 @@ from layerwatch.detectors.arrays import F64
 
 #: Columns that a basis grows to; 4 batch nodes x 20 half octaves of length and their margins fit.
 _MAX_COLUMNS = 128
+_MAX_ROWS = 2048
 
 
 class Point(NamedTuple):
@@ -42,6 +43,7 @@ class ShapeBasis:
     def __init__(self) -> None:
         self.columns: dict[tuple[int, int], int] = {(-1, -1): 0}  # -1: not a function of this coordinate
         self.low, self.high = math.inf, -math.inf  # of half octaves seen
+        self._rows: dict[Point, F64] = {}  # of the matrix, until the basis changes
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -49,21 +51,32 @@ class ShapeBasis:
     def grow(self, points: Iterable[Point]) -> None:
         """Make room for these shapes."""
         for point in points:
+            if point in self._rows:
+                continue
             octave = 2 * math.log2(point.length)
+            if not self.low <= octave <= self.high:
+                self._rows.clear()
             self.low, self.high = min(self.low, octave), max(self.high, octave)
             for key, _ in self._terms(point):
-                if len(self.columns) < _MAX_COLUMNS:
-                    self.columns.setdefault(key, len(self.columns))
+                if key not in self.columns and len(self.columns) < _MAX_COLUMNS:
+                    self.columns[key] = len(self.columns)
+                    self._rows.clear()
 
     def __call__(self, points: list[Point]) -> F64:
         """[points, columns]"""
-        matrix = np.zeros((len(points), len(self.columns)))
-        for row, point in enumerate(points):
+        return np.array([self._row(point) for point in points])
+
+    def _row(self, point: Point) -> F64:
+        row = self._rows.get(point)
+        if row is None:
+            row = np.zeros(len(self.columns))
             for key, weight in self._terms(point):
                 column = self.columns.get(key)
                 if column is not None:
-                    matrix[row, column] = weight
-        return matrix
+                    row[column] = weight
+            if len(self._rows) < _MAX_ROWS:
+                self._rows[point] = row
+        return row
 
     def penalty(self) -> F64:
         """Ridge weight of each column: the mean is free, interactions must earn their place."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
-from layerwatch.detectors.arrays import F64, State
+from layerwatch.detectors.arrays import F64, State, median
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.forecast import LevelForecast
 from layerwatch.detectors.models import Models
@@ -93,10 +93,10 @@ class WindowWatch:
 
     def _judge_block(self, sampled: Ring, suspicious: bool) -> Finding | None:
         """The level of the host part and of the sum of layers, each against its forecast."""
-        levels = {"host": float(np.median(self._block[:, 1]))}
+        levels = {"host": median(self._block[:, 1])}
         layers = sampled.since(float(self._block[0, 0]))
         if len(layers) >= _BLOCK_EXECUTIONS:
-            levels["layers"] = float(np.median(layers[:, s.TOTAL]))
+            levels["layers"] = median(layers[:, s.TOTAL])
         worst: Finding | None = None
         for name, level in levels.items():
             surprise = self._forecasts[name].judge(level)

@@ -48,7 +48,7 @@ class ProcessorSettings(_Section):
     http_port: int = Field(
         19311, ge=0, le=65535, description="/healthz and /metrics on loopback; 0 picks one"
     )
-    checkpoint_s: float = Field(0.5, gt=0, description="between two writes of state to Kafka")
+    checkpoint_s: float = Field(2, gt=0, description="between two writes of state to Kafka")
     manifest_wait_s: float = Field(10, ge=0, description="how long timings wait for their engine's manifest")
     silence_s: float = Field(15, gt=0, description="without a message before an instance counts as silent")
     hang_s: float = Field(30, gt=0, description="without progress before the process ends itself")
@@ -59,7 +59,7 @@ class DecisionSettings(_Section):
         19312, ge=0, le=65535, description="/healthz and /metrics on loopback; 0 picks one"
     )
     mode: Literal["shadow", "advise", "enforce"] = Field("shadow", description="what decisions are worth")
-    checkpoint_s: float = Field(0.5, gt=0, description="between two writes of state to Kafka")
+    checkpoint_s: float = Field(2, gt=0, description="between two writes of state to Kafka")
     hang_s: float = Field(30, gt=0, description="without progress before the process ends itself")
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any
 
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from layerwatch.detectors.models import Models, updated
@@ -65,13 +66,18 @@ class Catalogue:
                 time.sleep(_RETRY_S)
 
     def _follow(self) -> None:
-        consumer = kafka.reader(self._settings, topics.ENGINES, topics.MODELS)
-        ends = consumer.end_offsets(consumer.assignment())
+        consumer = kafka.consumer(self._settings)
+        partitions = [TopicPartition(topic, 0) for topic in (topics.ENGINES, topics.MODELS)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends = consumer.end_offsets(partitions)
         while True:
             for records in consumer.poll(timeout_ms=200).values():
                 for record in records:
                     self._take(record)
-            if not self._loaded.is_set() and all(consumer.position(tp) >= end for tp, end in ends.items()):
+            if not self._loaded.is_set() and all(
+                (consumer.position(tp) or 0) >= end for tp, end in ends.items()
+            ):
                 self._loaded.set()
 
     def _take(self, record: Any) -> None:
