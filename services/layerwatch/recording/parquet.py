@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -115,8 +116,11 @@ class ParquetRecorder:
         self._part.replace(self._path)
 
 
-def write_parquet(recording: Recording, path: Path) -> None:
-    """Write a whole recording; raises ConfigError where `path` cannot be written."""
+def write_parquet(
+    recording: Recording, path: Path, progress: Callable[[int], None] = lambda executions: None
+) -> None:
+    """Write a whole recording; `progress` is told the executions written. Raises ConfigError where it cannot be."""
+    executions = 0
     with ParquetRecorder(path, recording.name) as recorder:
         for manifest in recording.manifests:
             recorder.manifest(manifest)
@@ -124,6 +128,8 @@ def write_parquet(recording: Recording, path: Path) -> None:
             recorder.phase(phase)
         for batch in recording:
             recorder.batch(batch)
+            executions += len(batch.end_to_end_ms) // 4
+            progress(executions)
 
 
 def read_parquet(path: Path) -> Recording:
