@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import resource
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +24,7 @@ from layerwatch.recording.parquet import ParquetRecorder, read_parquet, write_pa
 from layerwatch.recording.recording import Phase, Recording
 from layerwatch.schemas.codec import encode
 from layerwatch.schemas.engines import Layer, Manifest, ProfileLayers, TensorRange
-from layerwatch.schemas.errors import ConfigError
+from layerwatch.schemas.errors import ConfigError, Unavailable
 from layerwatch.schemas.profiles import ProfileBatch
 
 DATA = Path(__file__).parents[1] / "data"
@@ -93,7 +97,11 @@ def test_an_analyst_finds_one_row_an_execution(tmp_path: Path) -> None:
     assert {len(rows["layers_ms"][i]) for i in range(0, len(rows), 97)} <= {144, 148}
 
 
-def test_a_crash_leaves_the_former_file_and_no_half_one(tmp_path: Path) -> None:
+def test_a_crash_leaves_the_former_file_and_no_half_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
     path = tmp_path / "r.parquet"
     write_parquet(Recording("former", [], []), path)
     batches = read_npz(DATA / "resnet50-int8-h200.npz").batches
@@ -105,8 +113,25 @@ def test_a_crash_leaves_the_former_file_and_no_half_one(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         crash()
+    gc.collect()
+    assert not unraisable
     assert read_parquet(path).name == "former"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, small_files: None) -> None:
+    with pytest.raises(Unavailable, match="free space"):
+        write_parquet(read_npz(DATA / "resnet50-int8-h200.npz"), tmp_path / "r.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file can grow past 50 kB, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_rows_are_written_while_they_come(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from layerwatch.cli.progress import Progress
 from layerwatch.cli.stop import Stop
 from layerwatch.hosting import logs
 from layerwatch.hosting.settings import load
-from layerwatch.recording.kafka_clients import producer
+from layerwatch.recording.kafka_clients import abandon, producer
 from layerwatch.recording.open import open_recording
 from layerwatch.recording.publish import publish
 from layerwatch.recording.recording import Recording
@@ -92,8 +91,7 @@ def _to_kafka(recording: Recording, speed: float) -> tuple[dict[str, Any], int]:
         }
         return summary, stop.exit_code if published.interrupted else 0
     finally:
-        with suppress(Exception):  # all that counts was acknowledged, or has raised already
-            kafka.close(timeout=1)
+        abandon(kafka)  # all that counts was acknowledged, or has raised already
 
 
 def _offline(recording: Recording, alerts: Path | None, decisions: Path | None) -> dict[str, Any]:

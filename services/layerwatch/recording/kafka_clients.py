@@ -29,6 +29,16 @@ def producer(settings: Settings) -> Any:
     )
 
 
+def abandon(producer: Any) -> None:
+    """Close a producer at once; what is not acknowledged fails.
+
+    Its own `close` gives up on unacknowledged records by raising, and leaves its thread to go on trying.
+    """
+    producer._sender.force_close()
+    producer._sender.join(1)
+    producer.close(timeout=1)
+
+
 def consumer(settings: Settings) -> Any:
     """A consumer without a group: it is told what to read, and leaves no trace."""
     return _built(

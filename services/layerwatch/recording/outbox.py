@@ -35,7 +35,7 @@ class Outbox:
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self._waiting: deque[Sent] = deque()
-        self._acknowledged = 0
+        self._sent = 0
 
     def send(self, topic: str, key: str, value: bytes) -> None:
         if len(self._waiting) >= IN_FLIGHT:
@@ -44,6 +44,7 @@ class Outbox:
             self._waiting.append(self._producer.send(topic, value=value, key=key.encode()))
         except KafkaError as error:
             raise self._failure(f"{topic} takes no records", error) from error
+        self._sent += 1
 
     def settle(self) -> None:
         """Wait until Kafka has acknowledged all that was sent."""
@@ -59,10 +60,9 @@ class Outbox:
             self._waiting.popleft().get(_ACK_TIMEOUT_S)
         except KafkaError as error:
             raise self._failure("Kafka does not acknowledge", error) from error
-        self._acknowledged += 1
 
     def _failure(self, what: str, error: KafkaError) -> Unavailable:
         return Unavailable(
-            f"{what} ({error}); {self._acknowledged} records before it have arrived: "
+            f"{what} ({error}); {self._sent} records were sent, and some may not have arrived: "
             f"see that Kafka runs and `layerwatch topics` has created the topics, then start again"
         )

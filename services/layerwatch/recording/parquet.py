@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -27,7 +28,7 @@ from layerwatch.recording.recording import Phase, Recording
 from layerwatch.recording.to_rows import to_rows
 from layerwatch.schemas.codec import Reader, encode_json
 from layerwatch.schemas.engines import Manifest
-from layerwatch.schemas.errors import ConfigError, InvalidRecord
+from layerwatch.schemas.errors import ConfigError, InvalidRecord, Unavailable
 from layerwatch.schemas.profiles import ProfileBatch
 
 #: Bytes of rows that are collected before a row group is written.
@@ -43,7 +44,7 @@ class ParquetRecorder:
     """Writes a recording message by message, in bounded memory.
 
     The file appears under its name when the `with` block ends well, and not at all otherwise. Raises ConfigError where
-    it cannot be written.
+    it cannot be opened, Unavailable where the disk fails later.
     """
 
     def __init__(self, path: Path, name: str, *, group_bytes: int = _GROUP_BYTES) -> None:
@@ -73,12 +74,12 @@ class ParquetRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._writing(), ExitStack() as undo:
+            undo.callback(self._part.unlink, missing_ok=True)
+            undo.callback(self._file.close)
+            undo.callback(self._writer.close)  # before its file: its destructor would write to a closed one
             if kind is None:
                 self._finish()
-        finally:
-            self._file.close()
-            self._part.unlink(missing_ok=True)
 
     def manifest(self, manifest: Manifest) -> None:
         self._manifests[manifest.engine] = manifest
@@ -91,7 +92,17 @@ class ParquetRecorder:
         self._rows.append(rows)
         self._bytes += rows.nbytes
         if self._bytes >= self._group_bytes:
-            self._write_group()
+            with self._writing():
+                self._write_group()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Unavailable(
+                f"cannot write {self._path} ({error}): free space, or choose another disk"
+            ) from error
 
     def _write_group(self) -> None:
         table = pa.Table.from_batches(self._rows, SCHEMA)
