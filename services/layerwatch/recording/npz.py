@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,24 @@ Who = tuple[str, str]  # service, instance
 
 def read_npz(path: Path, *, service: str | None = None, instance: str | None = None) -> Recording:
     """The recording at `path`; raises ConfigError when it is not one of the five layouts."""
+    who = (service or path.stem, instance or f"{service or path.stem}-0")
     try:
-        archive: Arrays = np.load(path, allow_pickle=False)
-        keys = set(archive.files)
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        with np.load(path, allow_pickle=False) as archive:
+            return _read(path, archive, who)
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
         raise ConfigError(f"{path} is not a .npz recording: {error}") from error
-    stem = path.stem
-    who = (service or stem, instance or f"{service or stem}-0")
+
+
+def _read(path: Path, archive: Arrays, who: Who) -> Recording:
+    stem, keys = path.stem, set(archive.files)
     if "rows" in keys:
         return _int8(stem, archive, who)
     if "rec" not in keys or not keys & {"layers", "layers0"}:
@@ -62,7 +74,7 @@ def _engines(stem: str, archive: Arrays, who: Who, tables: list[tuple[str, str]]
         (i, *table) for i, table in enumerate(tables) if table[0] in archive.files and archive[table[0]].size
     ]
     manifests = {i: _manifest(stem, i, who[0], {0: _names(archive, names)}) for i, _, names in present}
-    layers = [LayerTable(i, 0, np.flatnonzero(engine == i), archive[key]) for i, key, _ in present]
+    layers = [_table(archive, table, i, 0, np.flatnonzero(engine == i)) for i, *table in present]
     run = _run(
         who,
         rec,
@@ -79,9 +91,7 @@ def _profiles(stem: str, archive: Arrays, who: Who, tables: list[tuple[str, str]
     rec = archive["rec"]
     profile = rec[:, 5].astype(np.int64)
     manifest = _manifest(stem, 0, who[0], {i: _names(archive, names) for i, (_, names) in enumerate(tables)})
-    layers = [
-        LayerTable(0, i, np.flatnonzero(profile == i), archive[key]) for i, (key, _) in enumerate(tables)
-    ]
+    layers = [_table(archive, table, 0, i, np.flatnonzero(profile == i)) for i, table in enumerate(tables)]
     run = _run(
         who,
         rec,
@@ -111,7 +121,7 @@ def _int8(stem: str, archive: Arrays, who: Who) -> Recording:
         rec,
         archive,
         engines=[manifest.engine],
-        layers=[LayerTable(0, 0, np.arange(len(rows)), archive["layers"])],
+        layers=[_table(archive, ("layers", "names"), 0, 0, np.arange(len(rows)))],
         precision=precision,
     )
     edges = [0, *(np.flatnonzero(np.diff(rows[:, 1])) + 1), len(rows)]
@@ -120,6 +130,16 @@ def _int8(stem: str, archive: Arrays, who: Who) -> Recording:
         for a, b in itertools.pairwise(edges)
     ]
     return Recording(stem, [manifest], list(cut(run)), phases)
+
+
+def _table(
+    archive: Arrays, keys: Sequence[str], engine: int, profile: int, rows: NDArray[np.int64]
+) -> LayerTable:
+    """The layer times and names under two keys; raises ValueError where they do not fit the executions."""
+    times_ms, names = (archive[key] for key in keys)
+    if times_ms.shape != (len(rows), len(names)):
+        raise ValueError(f"{len(rows)} executions, {len(names)} names: `{keys[0]}` is {times_ms.shape}")
+    return LayerTable(engine, profile, rows, times_ms)
 
 
 def _scale_name(scale: float) -> str:

@@ -1,0 +1,196 @@
+"""A recording to a real Kafka and back, by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+
+from layerwatch.recording.kafka_clients import consumer
+from layerwatch.recording.npz import read_npz
+from layerwatch.recording.parquet import read_parquet
+from layerwatch.recording.tap import Tap
+from layerwatch.schemas.codec import Reader
+from layerwatch.schemas.profiles import ProfileBatch
+from layerwatch.schemas.topics import ENGINES, PROFILES, TOPICS
+
+pytestmark = pytest.mark.kafka
+
+CHECKOUT = Path(__file__).parents[2]
+RESNET = CHECKOUT / "tests" / "data" / "resnet50-h200.npz"
+PARTITIONS = 4
+
+Run = Callable[..., "subprocess.Popen[str]"]
+
+
+# --- to be replaced by the shared fixture `kafka` of tests/conftest.py -------------------------------------------
+@pytest.fixture(scope="module")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    import socket
+    from string import Template
+
+    libs, home = CHECKOUT / ".layerwatch" / "kafka-libs", tmp_path_factory.mktemp("kafka")
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        port, controller = first.getsockname()[1], second.getsockname()[1]
+    properties = Template(
+        "process.roles=broker,controller\nnode.id=1\nlog.dirs=$home/data\nauto.create.topics.enable=false\n"
+        "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller\n"
+        "advertised.listeners=PLAINTEXT://127.0.0.1:$port\ncontroller.listener.names=CONTROLLER\n"
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+        "controller.quorum.voters=1@127.0.0.1:$controller\noffsets.topic.replication.factor=1\n"
+    ).substitute(home=home, port=port, controller=controller)
+    (home / "server.properties").write_text(properties)
+    java = ["java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{libs}/*"]
+    formatting = ["kafka.tools.StorageTool", "format", "--cluster-id=layerwatch-tests-0000", "--config"]
+    subprocess.run([*java, *formatting, home / "server.properties"], check=True, capture_output=True)
+    with (home / "log").open("wb") as log:
+        broker = subprocess.Popen([*java, "kafka.Kafka", home / "server.properties"], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert broker.poll() is None, (home / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        broker.terminate()
+        broker.wait(30)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def topics(bootstrap: str) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    declared: dict[str, Any] = {
+        topic.name: {"num_partitions": topic.partitions(PARTITIONS), "replication_factor": 1}
+        for topic in TOPICS
+    }
+    admin.create_topics(declared)
+    admin.close()
+
+
+# --- until here --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(bootstrap: str) -> Run:
+    """Starts `layerwatch ...` against the broker."""
+    environment = os.environ | {"LAYERWATCH_KAFKA__BOOTSTRAP": bootstrap}
+
+    def start(*arguments: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "layerwatch.cli.main", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    return start
+
+
+def summary(process: subprocess.Popen[str], code: int = 0) -> dict[str, Any]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    parsed: dict[str, Any] = json.loads(out)
+    return parsed
+
+
+def messages(bootstrap: str, instance: str) -> list[ProfileBatch]:
+    """All that is on the topic from one instance."""
+    from layerwatch.hosting.settings import KafkaSettings, Settings
+
+    kafka = consumer(Settings(kafka=KafkaSettings(bootstrap=bootstrap)))
+    tap = Tap(kafka, from_start=True)
+    tap.start()
+    found: list[ProfileBatch] = []
+    quiet = 0
+    while quiet < 5:
+        values = tap.profiles()
+        quiet = 0 if values else quiet + 1
+        decoded = (Reader(ProfileBatch).decode(value) for value in values if value and value != b"garbage")
+        found += [batch for batch in decoded if batch.instance == instance]
+    kafka.close()
+    return found
+
+
+def without_boot(batches: list[ProfileBatch]) -> list[ProfileBatch]:
+    return [msgspec.structs.replace(batch, boot_ms=0) for batch in batches]
+
+
+def test_a_recording_is_the_same_after_a_way_through_kafka(run: Run, tmp_path: Path) -> None:
+    source = read_npz(RESNET)
+    began_ms = time.time_ns() // 1_000_000
+    sent = summary(run("replay", RESNET, "--speed", "max", "--json"))
+    assert (sent["messages"], sent["executions"]) == (len(source.batches), 13_300)
+    out = tmp_path / "copy.parquet"
+    kept = summary(run("record", "--out", out, "--from-start", "--executions", 13_300, "--json"))
+    copy = read_parquet(out)
+    assert copy.manifests == source.manifests
+    assert without_boot(copy.batches) == without_boot(source.batches[:-1])  # the farewell has no execution
+    assert {batch.boot_ms for batch in copy} == {sent["boot_ms"]}
+    assert sent["boot_ms"] >= began_ms
+    assert (kept["engines_without_manifest"], kept["undecodable"]) == (0, 0)
+
+
+def test_an_interrupted_replay_says_goodbye(run: Run, bootstrap: str) -> None:
+    process = run("replay", RESNET, "--speed", "2", "--instance", "interrupted", "--json")
+    while len(messages(bootstrap, "interrupted")) < 2:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    sent = summary(process, code=130)
+    assert sent["interrupted"]
+    found = messages(bootstrap, "interrupted")
+    assert [batch.sequence for batch in found] == list(range(len(found)))
+    assert [batch.state for batch in found][-1] == "leaving"
+    assert len(found) == sent["messages"] + 1
+
+
+def test_a_recording_from_now_holds_what_comes_and_ends_well_on_ctrl_c(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "now.parquet"
+    recorder = run("record", "--out", out, "--json")
+    assert recorder.stderr is not None
+    assert "recording from" in recorder.stderr.readline()
+    replayed = summary(run("replay", RESNET, "--speed", "max", "--instance", "now", "--now", "--json"))
+    time.sleep(2)  # the recorder polls each 0.2 s
+    recorder.send_signal(signal.SIGINT)
+    assert summary(recorder)["messages"] == replayed["messages"]
+    copy = read_parquet(out)
+    assert {batch.instance for batch in copy} == {"now"}
+    assert abs(copy.start_s - replayed["boot_ms"] / 1000) < 60
+
+
+def test_what_cannot_be_decoded_is_counted_and_left_out(run: Run, bootstrap: str, tmp_path: Path) -> None:
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    producer.send(ENGINES, value=b"garbage", key=b"x")
+    producer.send(PROFILES, value=b"garbage", key=b"x", partition=0)
+    producer.close()
+    recorder = run("record", "--out", tmp_path / "a.parquet", "--from-start", "--duration", 5, "--json")
+    kept = summary(recorder)
+    assert kept["undecodable"] == 2
+    assert kept["messages"] > 0
+    assert kept["messages"] == len(read_parquet(tmp_path / "a.parquet").batches)
+
+
+def test_without_kafka_the_remedy_is_named() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "layerwatch.cli.main", "replay", str(RESNET)],
+        env=os.environ | {"LAYERWATCH_KAFKA__BOOTSTRAP": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert "layerwatch broker" in process.stderr.splitlines()[-1]
+    assert "Traceback" not in process.stderr
