@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
-from layerwatch.recording.kafka_clients import consumer
+from layerwatch.hosting.kafka import consumer
 from layerwatch.recording.npz import read_npz
 from layerwatch.recording.parquet import read_parquet
 from layerwatch.recording.tap import Tap

@@ -14,9 +14,9 @@ from layerwatch.cli.numbers import Positive
 from layerwatch.cli.progress import Progress
 from layerwatch.cli.stop import Stop
 from layerwatch.hosting import logs
+from layerwatch.hosting.kafka import consumer
 from layerwatch.hosting.settings import load
 from layerwatch.recording.capture import capture
-from layerwatch.recording.kafka_clients import consumer
 from layerwatch.recording.open import open_recording
 from layerwatch.recording.parquet import ParquetRecorder, write_parquet
 from layerwatch.recording.tap import Tap

@@ -14,8 +14,8 @@ from layerwatch.cli.numbers import Positive
 from layerwatch.cli.progress import Progress
 from layerwatch.cli.stop import Stop
 from layerwatch.hosting import logs
+from layerwatch.hosting.kafka import abandon, producer
 from layerwatch.hosting.settings import load
-from layerwatch.recording.kafka_clients import abandon, producer
 from layerwatch.recording.open import open_recording
 from layerwatch.recording.publish import publish
 from layerwatch.recording.recording import Recording
@@ -75,7 +75,7 @@ def _to_kafka(recording: Recording, speed: float) -> tuple[dict[str, Any], int]:
     """What was published, and the status to exit with."""
     settings = load()
     logs.configure(settings.log, "replay")
-    kafka = producer(settings)
+    kafka = producer(settings, linger_ms=20)
     boot_ms = time.time_ns() // 1_000_000
     began_s = time.monotonic()
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
-from layerwatch.detectors.pipeline import Pipeline  # type: ignore[import-untyped]
 
+from layerwatch.detectors.pipeline import Pipeline
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.codec import encode_json
 from layerwatch.schemas.errors import ConfigError
