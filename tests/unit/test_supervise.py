@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from waiting import alive, wait_until
@@ -82,18 +81,18 @@ def test_a_program_that_does_not_exist_is_named(capfd: pytest.CaptureFixture[str
     assert "cannot run no-such-program" in capfd.readouterr().err
 
 
-def test_children_do_not_outlive_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+def test_children_do_not_outlive_a_supervisor_that_is_killed() -> None:
+    child = "import os; print(os.getpid(), flush=True); " + SLEEP
     code = f"""
 import sys, time
 from layerwatch.hosting.child import Child
 from layerwatch.hosting.supervise import Supervisor
-supervisor = Supervisor([Child("child", (sys.executable, "-c", {SLEEP!r}))]).start()
-print(supervisor.pids["child"], flush=True)
+supervisor = Supervisor([Child("child", (sys.executable, "-c", {child!r}))]).start()
 time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
+        pid = int(parent.stdout.readline())  # said by the child itself: it is past its start
         assert alive(pid)
         parent.kill()
     wait_until(lambda: not alive(pid), "the child's end")
