@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from layerwatch.cli.progress import Progress
-from layerwatch.detectors import models
+from layerwatch.detectors import models, pooled
 from layerwatch.hosting import kafka, logs, settings
 from layerwatch.hosting.files import replace_whole
 from layerwatch.recording.open import open_recording
@@ -50,7 +50,7 @@ def command(files: tuple[Path, ...], out: Path | None, publish: bool, as_json: b
     with Progress("fit the LSTM", _LSTM_STEPS, "steps") as progress:
         lstm, held_out = fit_lstm(harvested.levels, progress, _LSTM_STEPS)
     fitted = {
-        "forest": (models.FOREST_STREAM, models.SCHEMA, models.forest_bytes(forest)),
+        "forest": (models.FOREST_STREAM, pooled.SCHEMA, models.forest_bytes(forest)),
         "lstm": (models.LSTM_STREAM, models.LSTM_SCHEMA, models.lstm_bytes(lstm)),
     }
     if out is not None:
