@@ -39,6 +39,13 @@ class Topic(msgspec.Struct, frozen=True):
         return config
 
 
+#: State of the stream applications, written by faust's tables; named by faust.
+_CHANGELOGS = (
+    Topic("layerwatch-processor-instances-changelog", "instance, part", None),
+    Topic("layerwatch-processor-services-changelog", "service, part", None),
+    Topic("layerwatch-decision-decisions-changelog", "service, part", None),
+)
+
 TOPICS = (
     Topic(ENGINES, "engine build", None, catalogue=True),
     Topic(PROFILES, "instance", _DAY_MS),
@@ -49,4 +56,5 @@ TOPICS = (
     Topic(DECISIONS, "target", 30 * _DAY_MS),
     Topic(DECISIONS_CURRENT, "target", None),
     Topic(DEADLETTER, "source topic", 7 * _DAY_MS, catalogue=True),
+    *_CHANGELOGS,
 )

@@ -197,7 +197,10 @@ class StreamApp:
                 due_s = time.monotonic() - (0.0 if closing else self._checkpoint_s)
                 due = [key for key, k in lane.keys.items() if k.events and k.dirty_since_s <= due_s]
                 for i in range(0, len(due), _SWEEP_KEYS):
-                    await self._write(lane, due[i : i + _SWEEP_KEYS])
+                    try:
+                        await self._write(lane, due[i : i + _SWEEP_KEYS])
+                    except Exception as error:  # what is not written is not acknowledged: it comes again
+                        self._watchdog.abort(f"cannot write state: {type(error).__name__}: {error}")
             await asyncio.sleep(_SWEEP_S)
 
     async def _write(self, lane: _Lane, keys: list[bytes]) -> None:

@@ -1,0 +1,122 @@
+"""`make demo`: real layer timings through a real Kafka, alerts and decisions as they come, and what was injected beside."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from layerwatch.cli import ask
+from layerwatch.cli.follow import Follower
+from layerwatch.cli.stack import Stack
+from layerwatch.cli.up import where_to_look
+from layerwatch.hosting import kafka, logs, settings
+from layerwatch.recording.open import open_recording
+from layerwatch.recording.publish import publish
+from layerwatch.recording.recording import Recording
+from layerwatch.recording.shift import starting_at
+from layerwatch.recording.verdict import Found, Verdict, found_of, judge
+from layerwatch.schemas.errors import LayerwatchError
+
+_RECORDING = Path(__file__).resolve().parents[3] / "tests" / "data" / "resnet50-h200.npz"
+_SPEED = 6.0
+_SETTLE_S = 60.0  # from the last message to the last alert's end, at most
+
+
+@click.command()
+@click.argument("file", default=_RECORDING, type=click.Path(path_type=Path))
+@click.option("--speed", default=_SPEED, show_default=True, help="Seconds of the recording a second.")
+def command(file: Path, speed: float) -> None:
+    """Replay the recording FILE through everything, on this machine."""
+    console = Console(soft_wrap=True, highlight=False)
+    loaded = settings.load()
+    logs.configure(loaded.log, "demo")
+    logging.getLogger().setLevel(logging.WARNING)
+    loaded = loaded.model_copy(update={"log": loaded.log.model_copy(update={"level": "warning"})})
+    recording = open_recording(file)
+    stack = Stack(loaded)
+    try:
+        console.print("Starting Kafka, processor, decision centre and history ...")
+        stack.start().wait_ready(90)
+        verdicts, false_alarms = _watch(stack, recording, speed, console)
+        _tell(verdicts, false_alarms, console)
+        if sys.stdout.isatty():
+            console.print(where_to_look(stack))
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        stack.stop()
+    sys.exit(0 if all(v.caught and v.cause_right is not False for v in verdicts) and not false_alarms else 1)
+
+
+def _watch(
+    stack: Stack, recording: Recording, speed: float, console: Console
+) -> tuple[list[Verdict], list[Found]]:
+    """Replay so that the recording's end is the present, and follow what comes of it."""
+    took_s = (recording.end_s - recording.start_s) / speed
+    recording = starting_at(recording, time.time() + took_s - (recording.end_s - recording.start_s))
+    console.print(
+        f"Replaying {recording.executions} executions, {recording.end_s - recording.start_s:.0f} s "
+        f"recorded on an H200, at {speed:g}x through Kafka at {stack.settings.kafka.servers}\n"
+    )
+    follower = Follower(stack.settings, console.print)
+    producer = kafka.producer(stack.settings)
+    try:
+        publish(
+            recording,
+            producer,
+            speed,
+            boot_ms=time.time_ns() // 1_000_000,
+            progress=lambda _: follower.poll(),
+        )
+    finally:
+        kafka.abandon(producer)
+    follower.until_quiet(_SETTLE_S)
+    _ask_history(stack, follower, console)
+    return judge(recording.phases, found_of(follower.alerts))
+
+
+def _ask_history(stack: Stack, follower: Follower, console: Console) -> None:
+    """What was told live must be on record."""
+    ids = {alert.id for alert in follower.alerts}
+    deadline_s = time.monotonic() + _SETTLE_S
+    while True:
+        known = {item["id"] for item in ask.items(stack.settings.history, "/v1/alerts", {}, 1000)}
+        if ids <= known:
+            break
+        if time.monotonic() > deadline_s:
+            raise LayerwatchError(f"history lacks {len(ids - known)} of {len(ids)} alerts")
+        time.sleep(0.2)
+    console.print(f"\nGET {stack.settings.history.base_url}/v1/alerts: all {len(ids)} alerts are on record\n")
+
+
+def _tell(verdicts: list[Verdict], false_alarms: list[Found], console: Console) -> None:
+    table = Table("injected", "found", "after", "first cause", "worst layer", title=None, box=None)
+    for verdict in verdicts:
+        first = verdict.alerts[0] if verdict.alerts else None
+        table.add_row(
+            verdict.phase.name,
+            "yes" if verdict.caught else "[red]no[/red]",
+            f"{verdict.delay_s:.1f} s" if verdict.delay_s is not None else "",
+            first.causes[0] + (" (not what was injected)" if verdict.cause_right is False else "")
+            if first
+            else "",
+            first.where if first else "",
+        )
+    console.print(table)
+    caught = sum(verdict.caught for verdict in verdicts)
+    console.print(f"\n{caught} of {len(verdicts)} injected faults found, {len(false_alarms)} false alarms\n")
+
+
+if __name__ == "__main__":
+    try:
+        command(prog_name="make demo")
+    except LayerwatchError as error:
+        sys.exit(f"layerwatch: {error}")
