@@ -120,7 +120,7 @@ class OpenEpisode:
             opened_s=self.opened_s,
             updated_s=self.updated_s if closed_s is None else closed_s,
             closed_s=closed_s,
-            summary=summary_of(self.kind, impact, layers, self.causes),
+            summary=summary_of(self.kind, impact, layers, self.causes, set(self.findings)),
             impact=impact,
             buckets=self.tally.buckets(),
             layers=layers,
@@ -154,10 +154,15 @@ def _is_critical(impact: Impact, lasted_s: float) -> bool:
     return felt and lasted_s >= _CRITICAL_AFTER_S and impact.affected >= 10
 
 
-def summary_of(kind: str, impact: Impact, layers: list[LayerExcess], causes: list[Cause]) -> str:
+def summary_of(
+    kind: str, impact: Impact, layers: list[LayerExcess], causes: list[Cause], channels: set[str]
+) -> str:
     """One sentence for a person."""
     cause = causes[0].cause.replace("_", " ") if causes else "unknown"
-    if kind == "layer_latency" and layers:
+    if kind == "layer_latency" and layers and "layer_slice" in channels and "layers_common" not in channels:
+        worst = layers[0]
+        what = f"kernels are interrupted, now here, now there; worst {worst.group or worst.name[:60]}, {worst.ratio:.0f}x"
+    elif kind == "layer_latency" and layers:
         worst = layers[0]
         what = f"{worst.group or worst.name[:60]} takes {worst.ratio:.1f}x its usual time"
         if len(layers) > 1:

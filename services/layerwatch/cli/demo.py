@@ -74,11 +74,12 @@ def _watch(
             producer,
             speed,
             boot_ms=time.time_ns() // 1_000_000,
-            progress=lambda _: follower.poll(),
+            progress=follower.poll,
         )
     finally:
         kafka.abandon(producer)
     follower.until_quiet(_SETTLE_S)
+    follower.close()
     _ask_history(stack, follower, console)
     return judge(recording.phases, found_of(follower.alerts))
 
@@ -98,7 +99,7 @@ def _ask_history(stack: Stack, follower: Follower, console: Console) -> None:
 
 
 def _tell(verdicts: list[Verdict], false_alarms: list[Found], console: Console) -> None:
-    table = Table("injected", "found", "after", "first cause", "worst layer", title=None, box=None)
+    table = Table("injected", "found", "after", "first cause", "worst layer", box=None)
     for verdict in verdicts:
         first = verdict.alerts[0] if verdict.alerts else None
         table.add_row(
@@ -108,9 +109,9 @@ def _tell(verdicts: list[Verdict], false_alarms: list[Found], console: Console) 
             first.causes[0] + (" (not what was injected)" if verdict.cause_right is False else "")
             if first
             else "",
-            first.where if first else "",
+            first.where[:60] if first else "",
         )
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     caught = sum(verdict.caught for verdict in verdicts)
     console.print(f"\n{caught} of {len(verdicts)} injected faults found, {len(false_alarms)} false alarms\n")
 

@@ -30,8 +30,14 @@ class Follower:
         for partition, end in self._consumer.end_offsets(partitions).items():
             self._consumer.seek(partition, end)
 
-    def poll(self, timeout_ms: float = 0) -> int:
-        """Take what has come; how many records."""
+    def poll(self, _: int = 0) -> None:
+        """Take what has come. Can stand for a progress callback."""
+        self._take(0)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _take(self, timeout_ms: float) -> int:
         count = 0
         for records in self._consumer.poll(timeout_ms=timeout_ms).values():
             for record in records:
@@ -46,7 +52,7 @@ class Follower:
         """Return when nothing fires and nothing has come for some seconds, or the time is over."""
         end_s, heard_s = time.monotonic() + timeout_s, time.monotonic()
         while time.monotonic() < end_s and (self._firing() or time.monotonic() - heard_s < _QUIET_S):
-            if self.poll(timeout_ms=200):
+            if self._take(200):
                 heard_s = time.monotonic()
 
     def _firing(self) -> bool:

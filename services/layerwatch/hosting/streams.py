@@ -199,7 +199,7 @@ class StreamApp:
                 for i in range(0, len(due), _SWEEP_KEYS):
                     try:
                         await self._write(lane, due[i : i + _SWEEP_KEYS])
-                    except Exception as error:  # what is not written is not acknowledged: it comes again
+                    except Exception as error:  # noqa: BLE001  # nothing is acknowledged, so it comes again
                         self._watchdog.abort(f"cannot write state: {type(error).__name__}: {error}")
             await asyncio.sleep(_SWEEP_S)
 
