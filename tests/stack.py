@@ -8,17 +8,18 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from brokers import free_port
+from brokers import free_port, make_settings
+from checks import assert_history_complete
 from kafka import TopicPartition
 from waiting import wait_until
 
+from layerwatch.broker.local import LocalBroker
 from layerwatch.detectors.pipeline import Pipeline
 from layerwatch.history.store import FILE_NAME
 from layerwatch.hosting import kafka, process
@@ -39,7 +40,7 @@ RESNET = DATA / "resnet50-h200.npz"
 SHAPE_JUMP = DATA / "shape-jump-h200.npz"
 
 #: A killed member's partitions are free after 10 s; the rest is for slow machines (s).
-RECOVERY_S = 120.0
+RECOVERY_S = 60.0
 
 
 class Service:
@@ -88,17 +89,19 @@ class Service:
 
     def metric(self, sample: str) -> float:
         """Value of a sample on /metrics, such as `name{label="x"}`; 0 while there is none."""
-        for line in (self._answer("/metrics") or "").splitlines():
+        for line in self.metrics():
             name, _, value = line.rpartition(" ")
             if name == sample:
                 return float(value)
         return 0.0
 
+    def metrics(self) -> list[str]:
+        return (self._answer("/metrics") or "").splitlines()
+
     def _answer(self, path: str) -> str | None:
-        with suppress(OSError, urllib.error.HTTPError):
-            with urllib.request.urlopen(self._url + path, timeout=5) as answer:
-                text: bytes = answer.read()
-                return text.decode()
+        with suppress(OSError), urllib.request.urlopen(self._url + path, timeout=5) as answer:
+            text: bytes = answer.read()
+            return text.decode()
         return None
 
 
@@ -111,12 +114,24 @@ def running(*services: Service) -> Iterator[None]:
         yield
     except BaseException:
         for service in services:
-            print(f"--- {service.name} ---", service.log.read_text()[-6000:], sep="\n")
+            print(
+                f"--- {service.name}, running: {service.running} ---",
+                service.log.read_text()[-6000:],
+                sep="\n",
+            )
+            print(*(line for line in service.metrics() if line.startswith("layerwatch")), sep="\n")
         raise
     finally:
         for service in services:
             if service.running:
                 service.kill()
+
+
+def patient_settings(broker: LocalBroker, home: Path, **overrides: Any) -> Settings:
+    """For tests in which a pause is no silence of an instance; checkpoints come often."""
+    home.mkdir(exist_ok=True)
+    sections = {"processor": {"silence_s": 3600, "checkpoint_s": 0.5}, "decision": {"checkpoint_s": 0.5}}
+    return make_settings(broker, home, **(sections | overrides))
 
 
 def load(path: Path, service: str, instance: str) -> Recording:
@@ -139,6 +154,21 @@ def send(settings: Settings, recording: Recording, first: int = 0, last: int | N
         kafka.abandon(sender)
 
 
+def send_slowly(settings: Settings, recording: Recording, during_s: float) -> None:
+    """Publish a recording over so many seconds of the present, or longer while Kafka is away."""
+    sender = kafka.producer(settings, max_block_ms=60_000)
+    try:
+        outbox = Outbox(sender)
+        for manifest in recording.manifests:
+            outbox.send(ENGINES, manifest.engine, encode(manifest))
+        for batch in recording:
+            outbox.send(PROFILES, batch.instance, encode(batch))
+            time.sleep(during_s / len(recording.batches))
+        outbox.settle()
+    finally:
+        kafka.abandon(sender)
+
+
 def send_manifests(settings: Settings, manifests: Iterable[Manifest]) -> None:
     sender = kafka.producer(settings)
     outbox = Outbox(sender)
@@ -150,7 +180,7 @@ def send_manifests(settings: Settings, manifests: Iterable[Manifest]) -> None:
 
 def read(settings: Settings, topic: str) -> list[Record]:
     """All that lies in a topic, by partition and offset."""
-    consumer = kafka.consumer(settings)
+    consumer = kafka.consumer(settings, bootstrap_timeout_ms=60_000)
     try:
         partitions = [TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
         consumer.assign(partitions)
@@ -169,9 +199,7 @@ def read(settings: Settings, topic: str) -> list[Record]:
 
 def alerts(settings: Settings, service: str) -> list[Alert]:
     """Every revision of a service's alerts on the topic, repeats too, in order."""
-    return [
-        ALERT_READER.decode(r.value or b"") for r in read(settings, ALERTS) if r.key == service.encode()
-    ]
+    return [ALERT_READER.decode(r.value or b"") for r in read(settings, ALERTS) if r.key == service.encode()]
 
 
 def decisions(settings: Settings, service: str) -> list[Decision]:
@@ -222,3 +250,41 @@ def stored(settings: Settings) -> list[dict[str, Any]]:
     except sqlite3.OperationalError:  # no tables yet
         return []
     return [json.loads(text) for (text,) in rows]
+
+
+def wait_for_ends(settings: Settings, service: str, expected: Offline) -> None:
+    """Until every expected alert has been resolved."""
+    ids = {a.id for a in expected.alerts}
+
+    def missing() -> list[str]:
+        return sorted(ids - {a.id for a in alerts(settings, service) if a.status == "resolved"})
+
+    try:
+        wait_until(lambda: not missing(), f"every alert of {service} is resolved", RECOVERY_S)
+    except AssertionError:
+        for alert in alerts(settings, service):
+            known = "expected" if alert.id in ids else "unexpected"
+            print(known, alert.id, alert.revision, alert.status, alert.kind, alert.opened_at)
+        print("missing", missing())
+        raise
+
+
+def wait_for_decisions(settings: Settings, service: str, expected: Offline) -> None:
+    """Until every expected lease has ended."""
+    ids = {d.id for d in expected.decisions}
+    wait_until(
+        lambda: ids <= {d.id for d in decisions(settings, service) if d.status != "active"},
+        f"every decision on {service} has ended",
+        RECOVERY_S,
+    )
+
+
+def wait_for_history(settings: Settings, service: str, published: Sequence[Alert]) -> None:
+    """Until the history holds what was published, each (id, revision) once."""
+    keys = {(a.id, a.revision) for a in published}
+
+    def rows() -> list[dict[str, Any]]:
+        return [row for row in stored(settings) if row["service"] == service]
+
+    wait_until(lambda: len(rows()) >= len(keys), f"the history of {service} is complete", RECOVERY_S)
+    assert_history_complete(rows(), published)

@@ -7,22 +7,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from brokers import make_settings
-from checks import assert_alerts_survived, assert_decisions_survived, assert_history_complete
+from checks import assert_alerts_survived, assert_decisions_survived
 from stack import (
     RECOVERY_S,
     RESNET,
     SHAPE_JUMP,
-    Offline,
     Service,
     alerts,
     decisions,
     firing_index,
     load,
     offline,
+    patient_settings,
     running,
     send,
-    stored,
+    wait_for_decisions,
+    wait_for_ends,
+    wait_for_history,
     without_repeats,
 )
 from waiting import wait_until
@@ -35,24 +36,6 @@ from layerwatch.schemas.alerts import Alert
 from layerwatch.schemas.decisions import Decision
 
 pytestmark = pytest.mark.kafka
-
-#: Pauses in a test are no silence of an instance.
-PATIENT = {"silence_s": 3600, "checkpoint_s": 0.5}
-
-
-def _settings(broker: LocalBroker, home: Path) -> Settings:
-    return make_settings(broker, home, processor=PATIENT, decision={"checkpoint_s": 0.5})
-
-
-def _ended(expected: Offline, settings: Settings, service: str) -> bool:
-    """Whether the last word on each expected alert has been said."""
-    ends = {(a.id) for a in alerts(settings, service) if a.status == "resolved"}
-    return {a.id for a in expected.alerts} <= ends
-
-
-def _all_decided(expected: Offline, settings: Settings, service: str) -> bool:
-    ends = {d.id for d in decisions(settings, service) if d.status != "active"}
-    return {d.id for d in expected.decisions} <= ends
 
 
 def _send_with(
@@ -73,10 +56,10 @@ def test_the_way_through_kafka_changes_no_alert_and_no_decision(
     name = f"same-{path.stem}"
     recording = load(path, name, f"{name}-0")
     expected = offline(recording)
-    settings = _settings(fresh_kafka, tmp_path)
+    settings = patient_settings(fresh_kafka, tmp_path)
     with running(Service("processor", settings), Service("decision", settings)):
         send(settings, recording)
-        wait_until(lambda: _all_decided(expected, settings, name), "all is decided", RECOVERY_S)
+        wait_for_decisions(settings, name, expected)
     assert without_repeats(alerts(settings, name)) == expected.alerts
     assert [_essence(d) for d in without_repeats(decisions(settings, name))] == [
         _essence(d) for d in expected.decisions
@@ -93,7 +76,7 @@ def test_a_killed_processor_loses_doubles_and_renames_nothing(
 ) -> None:
     recording = load(RESNET, "killed", "killed-0")
     expected = offline(recording)
-    settings = _settings(fresh_kafka, tmp_path)
+    settings = patient_settings(fresh_kafka, tmp_path)
     processor, history = Service("processor", settings), Service("history", settings)
 
     def accident() -> None:
@@ -102,27 +85,17 @@ def test_a_killed_processor_loses_doubles_and_renames_nothing(
 
     with running(processor, history):
         _send_with(settings, recording, accident, lambda: alerts(settings, "killed"))
-        wait_until(lambda: _ended(expected, settings, "killed"), "every alert is resolved", RECOVERY_S)
+        wait_for_ends(settings, "killed", expected)
         assert processor.stop() == 0
         published = alerts(settings, "killed")
         assert_alerts_survived(expected.alerts, published)
-        _wait_for_history(settings, "killed", published)
-
-
-def _wait_for_history(settings: Settings, service: str, published: list[Alert]) -> None:
-    keys = {(a.id, a.revision) for a in published}
-
-    def rows() -> list[dict[str, object]]:
-        return [row for row in stored(settings) if row["service"] == service]
-
-    wait_until(lambda: len(rows()) >= len(keys), "the history is complete", RECOVERY_S)
-    assert_history_complete(rows(), published)
+        wait_for_history(settings, "killed", published)
 
 
 def test_a_killed_broker_loses_doubles_and_renames_nothing(own_broker: LocalBroker, tmp_path: Path) -> None:
     recording = load(RESNET, "broker", "broker-0")
     expected = offline(recording)
-    settings = _settings(own_broker, tmp_path)
+    settings = patient_settings(own_broker, tmp_path)
     topics.ensure(settings)
 
     def accident() -> None:
@@ -132,13 +105,13 @@ def test_a_killed_broker_loses_doubles_and_renames_nothing(own_broker: LocalBrok
     services = [Service(name, settings) for name in ("processor", "decision", "history")]
     with running(*services):
         _send_with(settings, recording, accident, lambda: alerts(settings, "broker"))
-        wait_until(lambda: _ended(expected, settings, "broker"), "every alert is resolved", RECOVERY_S)
-        wait_until(lambda: _all_decided(expected, settings, "broker"), "all is decided", RECOVERY_S)
+        wait_for_ends(settings, "broker", expected)
+        wait_for_decisions(settings, "broker", expected)
         assert all(service.running for service in services), "none had to be started again"
         published = alerts(settings, "broker")
         assert_alerts_survived(expected.alerts, published)
         assert_decisions_survived(expected.decisions, decisions(settings, "broker"))
-        _wait_for_history(settings, "broker", published)
+        wait_for_history(settings, "broker", published)
 
 
 def test_killed_history_and_decision_centre_lose_and_double_nothing(
@@ -146,7 +119,7 @@ def test_killed_history_and_decision_centre_lose_and_double_nothing(
 ) -> None:
     recording = load(SHAPE_JUMP, "decided", "decided-0")
     expected = offline(recording)
-    settings = _settings(fresh_kafka, tmp_path)
+    settings = patient_settings(fresh_kafka, tmp_path)
     history, decision = Service("history", settings), Service("decision", settings)
 
     def accident() -> None:
@@ -156,21 +129,19 @@ def test_killed_history_and_decision_centre_lose_and_double_nothing(
 
     with running(Service("processor", settings), decision, history):
         _send_with(settings, recording, accident, lambda: decisions(settings, "decided"))
-        wait_until(lambda: _all_decided(expected, settings, "decided"), "all is decided", RECOVERY_S)
+        wait_for_decisions(settings, "decided", expected)
         assert decision.stop() == 0
         assert_decisions_survived(expected.decisions, decisions(settings, "decided"))
         published = alerts(settings, "decided")
         assert without_repeats(published) == expected.alerts
-        _wait_for_history(settings, "decided", published)
+        wait_for_history(settings, "decided", published)
 
 
 def test_of_two_processors_one_is_killed_and_the_other_goes_on(
     own_broker: LocalBroker, tmp_path: Path
 ) -> None:
     homes = [tmp_path / "first", tmp_path / "second"]
-    for home in homes:
-        home.mkdir()
-    first, second = (Service("processor", _settings(own_broker, home)) for home in homes)
+    first, second = (Service("processor", patient_settings(own_broker, home)) for home in homes)
     settings = first.settings
     topics.ensure(settings)
     recordings = [load(SHAPE_JUMP, f"shared-{n // 2}", f"shared-{n // 2}-{n}") for n in range(6)]

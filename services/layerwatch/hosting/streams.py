@@ -115,7 +115,9 @@ class StreamApp:
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; raises SystemExit at the end, as faust does."""
-        worker = faust.Worker(self._app, override_logging=False, redirect_stdouts=False, loglevel="WARN", quiet=True)
+        worker = faust.Worker(
+            self._app, override_logging=False, redirect_stdouts=False, loglevel="WARN", quiet=True
+        )
         worker.execute_from_commandline()
 
     def _lane(self, operator: Operator) -> _Lane:
@@ -197,9 +199,7 @@ class StreamApp:
         """Never waits: else a state could be written that has folded in what it has not told yet."""
         for record in outgoing:
             topic = self._topic(record.topic)
-            self._on_way.append(
-                topic.send_soon(key=record.key, value=record.value, headers=record.headers)
-            )
+            self._on_way.append(topic.send_soon(key=record.key, value=record.value, headers=record.headers))
 
     def _saved(self, lane: _Lane, key: bytes) -> dict[str, bytes]:
         found = ((part, lane.table.get(_table_key(key, part))) for part in lane.operator.parts)
@@ -207,7 +207,9 @@ class StreamApp:
 
     async def _main(self) -> None:
         """Beside the agents: writes states, ticks, and watches."""
-        self._writer = asyncio.create_task(self._keep_writing(), name="checkpoints")  # outlives faust's own tasks
+        self._writer = asyncio.create_task(
+            self._keep_writing(), name="checkpoints"
+        )  # outlives faust's own tasks
         next_tick_s = 0.0
         while not self._app.should_stop:
             self._watchdog.tick()
