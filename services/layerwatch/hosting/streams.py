@@ -1,8 +1,8 @@
-"""Keyed, stateful stream processing on faust: the only module that imports it.
+"""Keyed, stateful stream processing on faust (made in `faust_app`).
 
-Delivery is at least once, and state absorbs repeats. Outputs are flushed to Kafka; then the state, which remembers how far it
-has come, is written to a faust table; then the records are acknowledged. A crash before the last step redelivers them:
-what the state has seen changes nothing, what it has not gives the same outputs again.
+Delivery is at least once, and state absorbs repeats. Kafka acknowledges the outputs; then the state, which remembers how far
+it has come, is written to a faust table, and Kafka acknowledges that; then the records are acknowledged. A crash before the
+last step redelivers them: what the state has seen changes nothing, what it has not gives the same outputs again.
 """
 
 from __future__ import annotations
@@ -13,15 +13,11 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import faust
 from aiokafka.partitioner import DefaultPartitioner
-from faust.streams import (
-    _current_event,
-)  # writes a table on a timer; there is no public way, and faust is pinned
 
+from layerwatch.hosting import faust_app
 from layerwatch.hosting.operator import Operator, Outgoing
 from layerwatch.hosting.settings import Settings
 from layerwatch.hosting.stream_metrics import StreamMetrics
@@ -44,16 +40,35 @@ class _Keyed:
     state: Any
     partition: int
     events: list[Any] = field(default_factory=list)
-    dirty_since_s: float = 0.0
+    dirty_since_s: float | None = None
+
+    def changed(self) -> None:
+        if self.dirty_since_s is None:
+            self.dirty_since_s = time.monotonic()
 
 
 @dataclass(slots=True)
 class _Lane:
-    """An operator at work."""
+    """An operator at work; `refused` are records of which only a dead letter is left."""
 
     operator: Operator
     table: Any
     keys: dict[bytes, _Keyed] = field(default_factory=dict)
+    refused: list[Any] = field(default_factory=list)
+
+
+class _Place(NamedTuple):
+    """What faust's tables ask of a record's message: where it came from."""
+
+    topic: str
+    partition: int
+
+
+class _Origin:
+    """Stands in for the record on whose account a table changes."""
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self.message = _Place(topic, partition)
 
 
 class StreamApp:
@@ -82,10 +97,11 @@ class StreamApp:
         self._before = before
         self._partitions = settings.kafka.partitions
         self.ready = False
-        data = (settings.state_dir / "streams" / name).resolve()
-        data.mkdir(parents=True, exist_ok=True)
-        self._app = _faust_app(name, settings, data)
+        self._app = faust_app.faust_app(name, settings)
         self._topics: dict[str, Any] = {}
+        self._on_way: list[Any] = []  # futures of what Kafka has not acknowledged, as far as we know
+        self._writer: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
         self._lanes = [self._lane(operator) for operator in operators]
         self._app.task(self._main)
         self._app.on_partitions_revoked.connect(self._revoked, weak=False)
@@ -93,12 +109,12 @@ class StreamApp:
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; raises SystemExit at the end, as faust does."""
-        worker = faust.Worker(self._app, override_logging=False, redirect_stdouts=False, loglevel="WARN")
-        worker.execute_from_commandline()
+        faust_app.run(self._app)
 
     def _lane(self, operator: Operator) -> _Lane:
         # Types of bytes choose the raw codec for store and changelog; a schema would break recovery.
         table = self._app.Table(operator.name, key_type=bytes, value_type=bytes, partitions=self._partitions)
+        table.send_changelog = self._followed(table.send_changelog)
         lane = _Lane(operator, table)
         source = self._topic(operator.source)
 
@@ -109,6 +125,16 @@ class StreamApp:
         self._app.agent(source, name=f"{self._app.conf.id}.{operator.name}", concurrency=1)(stage)
         return lane
 
+    def _followed(self, send: Callable[..., Any]) -> Callable[..., Any]:
+        """A table's sending to its changelog, with the futures kept: faust forgets them, and may commit first."""
+
+        def send_and_keep(*args: Any, **options: Any) -> Any:
+            future = send(*args, **options)
+            self._on_way.append(future)
+            return future
+
+        return send_and_keep
+
     def _topic(self, name: str) -> Any:
         if name not in self._topics:
             self._topics[name] = self._app.topic(
@@ -117,23 +143,21 @@ class StreamApp:
         return self._topics[name]
 
     async def _handle(self, lane: _Lane, event: Any) -> None:
-        self._watchdog.begin()
+        name = lane.operator.name
+        self._watchdog.begin(name)
         try:
             keyed, outgoing = await self._fold(lane, event)
-            for record in outgoing:
-                await self._send(record)
-        except (
-            Exception
-        ) as error:  # a defect of ours or a broken Kafka: nothing is acknowledged, so nothing is lost
+        except Exception as error:  # a defect of ours: nothing is acknowledged, so nothing is lost
             log.exception("cannot go on")
             self._watchdog.abort(f"{type(error).__name__}: {error}")
             return
+        self._send(outgoing)
         if keyed is None:
-            event.ack()
+            lane.refused.append(event)
         else:
-            keyed.dirty_since_s = keyed.dirty_since_s or time.monotonic()
             keyed.events.append(event)
-        self._watchdog.done()
+            keyed.changed()
+        self._watchdog.done(name)
 
     async def _fold(self, lane: _Lane, event: Any) -> tuple[_Keyed | None, list[Outgoing]]:
         """The state that took the record in, and what it gave; for a refused record its dead letter."""
@@ -148,6 +172,7 @@ class StreamApp:
                 keyed = lane.keys[key] = _Keyed(
                     operator.restore(key, self._saved(lane, key)), message.partition
                 )
+            keyed.partition = message.partition
             outgoing = operator.fold(keyed.state, record)
         except InvalidRecord as error:
             self._metrics.refused.labels(operator.name, error.reason).inc()
@@ -161,8 +186,11 @@ class StreamApp:
         self._metrics.records.labels(operator.name).inc()
         return keyed, outgoing
 
-    async def _send(self, record: Outgoing) -> None:
-        await self._topic(record.topic).send(key=record.key, value=record.value, headers=record.headers)
+    def _send(self, outgoing: list[Outgoing]) -> None:
+        """Never waits: else a state could be written that has folded in what it has not told yet."""
+        for record in outgoing:
+            topic = self._topic(record.topic)
+            self._on_way.append(topic.send_soon(key=record.key, value=record.value, headers=record.headers))
 
     def _saved(self, lane: _Lane, key: bytes) -> dict[str, bytes]:
         found = ((part, lane.table.get(_table_key(key, part))) for part in lane.operator.parts)
@@ -170,38 +198,50 @@ class StreamApp:
 
     async def _main(self) -> None:
         """Beside the agents: writes states, ticks, and watches."""
-        asyncio.create_task(self._keep_writing(), name="checkpoints")  # noqa: RUF006  # must outlive faust's own tasks
+        self._writer = asyncio.create_task(
+            self._keep_writing(), name="checkpoints"
+        )  # outlives faust's own tasks
         next_tick_s = 0.0
         while not self._app.should_stop:
             self._watchdog.tick()
             now_s = time.monotonic()
             if now_s >= next_tick_s:
                 next_tick_s = now_s + 1.0
-                await self._tick(now_s)
+                self._tick(now_s)
                 self._watch_lag()
             await asyncio.sleep(_SWEEP_S)
 
-    async def _tick(self, now_s: float) -> None:
-        for lane in self._lanes:
-            for keyed in list(lane.keys.values()):
-                for record in lane.operator.tick(keyed.state, now_s):
-                    await self._send(record)
+    def _tick(self, now_s: float) -> None:
+        for lane in self._lanes if self.ready else ():
+            for keyed in lane.keys.values():
+                if outgoing := lane.operator.tick(keyed.state, now_s):
+                    self._send(outgoing)
+                    keyed.changed()
 
     async def _keep_writing(self) -> None:
-        while True:
-            self._watchdog.tick()
-            closing = self._app.should_stop or self._app.rebalancing
-            if self._app.should_stop:
-                self._watchdog.stopping()
+        try:
+            while True:
+                self._watchdog.tick()
+                if self._app.should_stop:
+                    self._watchdog.stopping()
+                closing = self._app.should_stop or self._app.rebalancing
+                await self._write_due(0.0 if closing else self._checkpoint_s)
+                await asyncio.sleep(_SWEEP_S)
+        except Exception as error:  # without checkpoints nothing would ever be acknowledged
+            log.exception("cannot write states")
+            self._watchdog.abort(f"{type(error).__name__}: {error}")
+
+    async def _write_due(self, older_than_s: float) -> None:
+        """Write the states that changed so long ago. One at a time: a state must not overtake an earlier one."""
+        async with self._writing:
+            due_s = time.monotonic() - older_than_s
             for lane in self._lanes:
-                due_s = time.monotonic() - (0.0 if closing else self._checkpoint_s)
-                due = [key for key, k in lane.keys.items() if k.events and k.dirty_since_s <= due_s]
+                changed = [(key, k.dirty_since_s) for key, k in lane.keys.items()]
+                due = [key for key, since_s in changed if since_s is not None and since_s <= due_s]
                 for i in range(0, len(due), _SWEEP_KEYS):
-                    try:
-                        await self._write(lane, due[i : i + _SWEEP_KEYS])
-                    except Exception as error:  # noqa: BLE001  # nothing is acknowledged, so it comes again
-                        self._watchdog.abort(f"cannot write state: {type(error).__name__}: {error}")
-            await asyncio.sleep(_SWEEP_S)
+                    await self._write(lane, due[i : i + _SWEEP_KEYS])
+                if lane.refused:
+                    await self._acknowledge_refused(lane)
 
     async def _write(self, lane: _Lane, keys: list[bytes]) -> None:
         """Outputs first, then state, then acknowledgement: the order is what makes a crash harmless."""
@@ -209,20 +249,38 @@ class StreamApp:
             taken = []
             for key in keys:
                 keyed = lane.keys[key]
-                taken.append((key, lane.operator.dump(keyed.state), keyed.events))
-                keyed.events, keyed.dirty_since_s = [], 0.0
-            await self._app.producer.flush()
-            for key, parts, events in taken:
-                _current_event.set(weakref.ref(events[-1]))
-                for part, data in parts.items():
-                    lane.table[_table_key(key, part)] = data
-                _current_event.set(None)
+                taken.append((key, keyed, lane.operator.dump(keyed.state), keyed.events))
+                keyed.events, keyed.dirty_since_s = [], None
+            await self._settle()
+            for key, keyed, parts, _ in taken:
+                self._save(lane, key, keyed.partition, parts)
+            await self._settle()
+            for *_, events in taken:
                 for event in events:
                     event.ack()
 
+    def _save(self, lane: _Lane, key: bytes, partition: int, parts: dict[str, bytes]) -> None:
+        origin = _Origin(lane.operator.source, partition)
+        faust_app.current_event.set(weakref.ref(origin))
+        for part, data in parts.items():
+            lane.table[_table_key(key, part)] = data
+        faust_app.current_event.set(None)
+
+    async def _acknowledge_refused(self, lane: _Lane) -> None:
+        refused, lane.refused = lane.refused, []
+        await self._settle()
+        for event in refused:
+            event.ack()
+
+    async def _settle(self) -> None:
+        """Until Kafka has acknowledged all that was sent so far; raises what it refused."""
+        on_way, self._on_way = self._on_way, []
+        await asyncio.gather(*on_way)
+
     async def _revoked(self, _: Any, revoked: Any, **__: Any) -> None:
-        """Another process takes over: what is not written is delivered to it again."""
+        """Another process takes over: what is not written is delivered to it again, alerts of silence are not."""
         self.ready = False
+        await self._write_due(0.0)
         gone = {(tp.topic, tp.partition) for tp in revoked}
         for lane in self._lanes:
             for key in [k for k, v in lane.keys.items() if (lane.operator.source, v.partition) in gone]:
@@ -256,32 +314,6 @@ class StreamApp:
                 lag += max(0, newest - read - 1)
         self._metrics.lag.set(lag)
         self._watchdog.behind(lag > 0)
-
-
-def _faust_app(name: str, settings: Settings, data: Path) -> Any:
-    """The settings that were measured to survive (linger and time-outs in seconds)."""
-    return faust.App(
-        f"layerwatch-{name}",
-        broker=[f"kafka://{server}" for server in settings.kafka.servers.split(",")],
-        store="rocksdb://?driver=rocksdict",
-        datadir=str(data),
-        web_enabled=False,
-        processing_guarantee="at_least_once",
-        topic_partitions=settings.kafka.partitions,
-        topic_replication_factor=settings.kafka.replication,
-        topic_disable_leader=True,
-        table_standby_replicas=0,
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=2.0,
-        broker_commit_interval=1.0,
-        broker_commit_every=1000,
-        producer_linger=0.005,
-        producer_max_request_size=4 << 20,
-        consumer_max_fetch_size=1 << 20,
-        stream_buffer_maxsize=256,
-        stream_wait_empty=True,
-        worker_redirect_stdouts=False,
-    )
 
 
 def _table_key(key: bytes, part: str) -> bytes:

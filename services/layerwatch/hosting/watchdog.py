@@ -20,6 +20,8 @@ STUCK = 70
 _CHECK_S = 0.5
 #: From the wish to stop until the process ends itself.
 _SHUTDOWN_S = 20.0
+#: Until the event loop turns for the first time: imports, a first join of the group.
+_START_S = 60.0
 
 
 class Watchdog:
@@ -38,27 +40,28 @@ class Watchdog:
         self._hang_s = hang_s
         self._end = end
         self._clock = clock
-        self._ticked_s = clock()
-        self._busy_since_s: float | None = None
+        self._started_s = clock()
+        self._ticked_s: float | None = None
+        self._busy_since_s: dict[str, float] = {}
         self._stopping_since_s: float | None = None
         self._behind_since_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        self._ticked_s = self._clock()
+        self._started_s = self._clock()
         self._thread.start()
 
     def tick(self) -> None:
         """The event loop turns."""
         self._ticked_s = self._clock()
 
-    def begin(self) -> None:
-        """A handler has begun."""
-        self._busy_since_s = self._clock()
+    def begin(self, handler: str) -> None:
+        """A handler has begun on a record."""
+        self._busy_since_s[handler] = self._clock()
 
-    def done(self) -> None:
-        """A handler has ended: that is progress."""
-        self._busy_since_s = None
+    def done(self, handler: str) -> None:
+        """It has ended: that is progress, though none of another handler."""
+        self._busy_since_s.pop(handler, None)
         self._behind_since_s = None
 
     def behind(self, lagging: bool) -> None:
@@ -82,8 +85,10 @@ class Watchdog:
 
         if lasts(self._stopping_since_s, _SHUTDOWN_S):
             return f"not stopped within {_SHUTDOWN_S:.0f} s"
-        if lasts(self._busy_since_s, self._hang_s):
+        if lasts(min(self._busy_since_s.values(), default=None), self._hang_s):
             return f"one record has been in work for more than {self._hang_s:.0f} s"
+        if self._ticked_s is None and lasts(self._started_s, max(self._hang_s, _START_S)):
+            return "the event loop has not begun to turn"
         if lasts(self._ticked_s, self._hang_s):
             return f"the event loop has not turned for {self._hang_s:.0f} s"
         if lasts(self._behind_since_s, 2 * self._hang_s):

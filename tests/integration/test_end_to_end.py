@@ -1,0 +1,182 @@
+"""A recording through Kafka gives what it gives offline, whatever is killed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from checks import assert_alerts_survived, assert_decisions_survived
+from stack import (
+    RECOVERY_S,
+    RESNET,
+    SHAPE_JUMP,
+    Service,
+    alerts,
+    decisions,
+    firing_index,
+    load,
+    offline,
+    patient_settings,
+    running,
+    send,
+    wait_for_decisions,
+    wait_for_ends,
+    wait_for_history,
+    without_repeats,
+)
+from waiting import wait_until
+
+from layerwatch.broker.local import LocalBroker
+from layerwatch.hosting import topics
+from layerwatch.hosting.settings import Settings
+from layerwatch.recording.recording import Recording
+from layerwatch.schemas.alerts import Alert
+from layerwatch.schemas.decisions import Decision
+
+pytestmark = pytest.mark.kafka
+
+
+def _send_with(
+    settings: Settings, recording: Recording, accident: Callable[[], None], opened: Callable[[], object]
+) -> None:
+    """Half of a recording, then the accident while an alert is open, then the other half."""
+    half = firing_index(recording)
+    send(settings, recording, 0, half)
+    wait_until(opened, "an alert is open", RECOVERY_S)
+    accident()
+    send(settings, recording, half)
+
+
+@pytest.mark.parametrize("path", [RESNET, SHAPE_JUMP], ids=lambda p: p.stem)
+def test_the_way_through_kafka_changes_no_alert_and_no_decision(
+    fresh_kafka: LocalBroker, tmp_path: Path, path: Path
+) -> None:
+    name = f"same-{path.stem}"
+    recording = load(path, name, f"{name}-0")
+    expected = offline(recording)
+    settings = patient_settings(fresh_kafka, tmp_path)
+    with running(Service("processor", settings), Service("decision", settings)):
+        send(settings, recording)
+        wait_for_decisions(settings, name, expected)
+    assert without_repeats(alerts(settings, name)) == expected.alerts
+    assert [_essence(d) for d in without_repeats(decisions(settings, name))] == [
+        _essence(d) for d in expected.decisions
+    ]
+
+
+def _essence(decision: Decision) -> tuple[object, ...]:
+    """All but the times, in which the clock of the present has a part."""
+    return msgspec.structs.astuple(msgspec.structs.replace(decision, issued_at="", expires_at=""))
+
+
+def test_a_killed_processor_loses_doubles_and_renames_nothing(
+    fresh_kafka: LocalBroker, tmp_path: Path
+) -> None:
+    recording = load(RESNET, "killed", "killed-0")
+    expected = offline(recording)
+    settings = patient_settings(fresh_kafka, tmp_path)
+    processor, history = Service("processor", settings), Service("history", settings)
+
+    def accident() -> None:
+        processor.kill()
+        processor.start()
+
+    with running(processor, history):
+        _send_with(settings, recording, accident, lambda: alerts(settings, "killed"))
+        wait_for_ends(settings, "killed", expected)
+        assert processor.stop() == 0
+        published = alerts(settings, "killed")
+        assert_alerts_survived(expected.alerts, published)
+        wait_for_history(settings, "killed", published)
+
+
+def test_a_killed_broker_loses_doubles_and_renames_nothing(own_broker: LocalBroker, tmp_path: Path) -> None:
+    recording = load(RESNET, "broker", "broker-0")
+    expected = offline(recording)
+    settings = patient_settings(own_broker, tmp_path)
+    topics.ensure(settings)
+
+    def accident() -> None:
+        own_broker.kill()
+        own_broker.start()
+
+    services = [Service(name, settings) for name in ("processor", "decision", "history")]
+    with running(*services):
+        _send_with(settings, recording, accident, lambda: alerts(settings, "broker"))
+        wait_for_ends(settings, "broker", expected)
+        wait_for_decisions(settings, "broker", expected)
+        assert all(service.running for service in services), "none had to be started again"
+        published = alerts(settings, "broker")
+        assert_alerts_survived(expected.alerts, published)
+        assert_decisions_survived(expected.decisions, decisions(settings, "broker"))
+        wait_for_history(settings, "broker", published)
+
+
+def test_killed_history_and_decision_centre_lose_and_double_nothing(
+    fresh_kafka: LocalBroker, tmp_path: Path
+) -> None:
+    recording = load(SHAPE_JUMP, "decided", "decided-0")
+    expected = offline(recording)
+    settings = patient_settings(fresh_kafka, tmp_path)
+    history, decision = Service("history", settings), Service("decision", settings)
+
+    def accident() -> None:
+        for service in (history, decision):
+            service.kill()
+            service.start()
+
+    with running(Service("processor", settings), decision, history):
+        _send_with(settings, recording, accident, lambda: decisions(settings, "decided"))
+        wait_for_decisions(settings, "decided", expected)
+        assert decision.stop() == 0
+        assert_decisions_survived(expected.decisions, decisions(settings, "decided"))
+        published = alerts(settings, "decided")
+        assert without_repeats(published) == expected.alerts
+        wait_for_history(settings, "decided", published)
+
+
+def test_of_two_processors_one_is_killed_and_the_other_goes_on(
+    own_broker: LocalBroker, tmp_path: Path
+) -> None:
+    homes = [tmp_path / "first", tmp_path / "second"]
+    first, second = (Service("processor", patient_settings(own_broker, home)) for home in homes)
+    settings = first.settings
+    topics.ensure(settings)
+    recordings = [load(SHAPE_JUMP, f"shared-{n // 2}", f"shared-{n // 2}-{n}") for n in range(6)]
+    half = firing_index(recordings[0])
+    with running(first, second):
+        first.wait_ready()
+        second.wait_ready()
+        for recording in recordings:
+            send(settings, recording, 0, half)
+        wait_until(
+            lambda: all(alerts(settings, f"shared-{n}") for n in range(3)), "alerts are open", RECOVERY_S
+        )
+        wait_until(
+            lambda: min(p.metric('layerwatch_records_total{operator="instances"}') for p in (first, second)),
+            "both have work",
+            RECOVERY_S,
+        )
+        first.kill()
+        for recording in recordings:
+            send(settings, recording, half)
+        wait_until(lambda: _shared_out(settings, half), "every alert is resolved", RECOVERY_S)
+        assert second.running
+    for n in range(3):
+        expected = _as_one_service(recordings[2 * n : 2 * n + 2])
+        got = alerts(settings, f"shared-{n}")
+        assert len({a.id for a in got}) == len({a.id for a in expected})
+
+
+def _shared_out(settings: Settings, half: int) -> bool:
+    for n in range(3):
+        found = alerts(settings, f"shared-{n}")
+        if not found or {a.id for a in found} != {a.id for a in found if a.status == "resolved"}:
+            return False
+    return True
+
+
+def _as_one_service(recordings: list[Recording]) -> list[Alert]:
+    return offline(recordings[0]).alerts
