@@ -53,10 +53,7 @@ def test_a_good_message_comes_out_as_its_columns() -> None:
 
 
 def test_a_heartbeat_without_executions_is_good() -> None:
-    empty = dict.fromkeys(
-        ("times_s", "shape_index", "profile_index", "flags", "end_to_end_ms", "counters"), b""
-    )
-    got = executions_of(message(shapes=[], layers=[], **empty), MANIFEST)
+    got = executions_of(message(executions=0, shapes=[], layers=[], counters=b""), MANIFEST)
     assert len(got) == 0
 
 
