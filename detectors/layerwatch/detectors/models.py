@@ -81,7 +81,7 @@ def forest_bytes(forest: FlatForest) -> bytes:
 def forest_from(data: bytes) -> FlatForest:
     """Raises InvalidRecord for bytes that are no forest on this version's features."""
     a = _arrays(data, ("feature", "split", "left", "right", "path", "roots", "scalars"))
-    if a["scalars"].shape != (3,) or any(a[key].ndim != 1 or not len(a[key]) for key in _NODES + ("roots",)):
+    if a["scalars"].shape != (3,) or any(a[key].ndim != 1 or not len(a[key]) for key in (*_NODES, "roots")):
         raise InvalidRecord("model_shape", "a forest's arrays are lists of nodes, roots and three scalars")
     nodes = len(a["feature"])
     if any(len(a[key]) != nodes for key in _NODES) or not _within(a["feature"], -1, len(NAMES)):
