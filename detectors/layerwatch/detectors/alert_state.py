@@ -79,7 +79,7 @@ class AlertState(msgspec.Struct):
     def revise(self) -> Alert | None:
         """The next revision, if it says anything new or the last one is 5 s old."""
         episodes = [s.episode for s in self.showing.values()]
-        updated_s = max(e.updated_s for e in episodes)
+        updated_s = max(self.emitted_s, *(e.updated_s for e in episodes))
         severity = max((e.severity for e in episodes), key=SEVERITIES.index)
         said = f"{self.resolved}|{severity}|{self.cause}|{sorted(self.showing)}"
         if said == self.emitted and updated_s - self.emitted_s < _EVERY_S:
