@@ -242,10 +242,19 @@ def test_silences_are_told_in_order_whatever_happens(history: list[tuple[str, st
             alerts += stage.update(signal(name, sequences[name], time_s=T0_S + now_s, state=state), now_s)
         alerts += stage.tick(now_s)
     check_revisions(alerts)
-    for name in sequences:
-        sequences[name] += 1
-        alerts += stage.update(signal(name, sequences[name], time_s=T0_S + now_s), now_s)
+    for name, sequence in sequences.items():
+        alerts += stage.update(signal(name, sequence + 1, time_s=T0_S + now_s), now_s)
     assert all(alert.status == "resolved" for alert in check_revisions(alerts).values())
+
+
+def test_the_estimated_onset_stays_when_its_episode_is_followed_by_another() -> None:
+    stage = ServiceStage("s", FOREVER_S)
+    alerts = stage.update(signal("a", 1, [episode("e1", at_s=1)]), 0.0)
+    alerts += stage.update(signal("b", 2, [episode("e2", at_s=2)]), 0.0)
+    alerts += stage.update(signal("a", 3), 0.0)
+    alerts += stage.update(signal("a", 9, [episode("e3", at_s=9)]), 0.0)
+    assert {a.started_at for a in alerts} == {alerts[0].started_at}
+    check_revisions(alerts)
 
 
 def test_an_instance_whose_clock_was_set_back_does_not_take_the_alert_with_it() -> None:
