@@ -179,7 +179,7 @@ def test_what_is_restored_goes_on_learning_the_same() -> None:
 def test_thousands_of_distinct_shapes_stay_small(outputs: int) -> None:
     baseline = ShapeBaseline(outputs)
     draw = np.random.default_rng(8)
-    for _ in range(100):
+    for _ in range(60):
         points = [Point(int(b), int(n)) for b, n in draw.integers(1, 4000, (60, 2))]
         baseline.learn(points, np.arange(60), draw.standard_normal((60, outputs)))
     state = baseline.state()

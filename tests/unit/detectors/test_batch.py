@@ -222,7 +222,7 @@ def taken(change: dict[str, Any]) -> Executions | None:
         return None
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(changes)
 def test_whatever_is_in_the_columns_is_used_or_refused_and_never_anything_else(
     change: dict[str, Any],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +20,7 @@ from layerwatch.schemas.times import rfc3339, unix_s
 
 
 def alert(
-    id: str = "a", revision: int = 1, cause: str = "gpu_contention", at_s: float = 0.0, **changes: str
+    id: str = "a", revision: int = 1, cause: str = "gpu_contention", at_s: float = 0.0, **changes: Any
 ) -> Alert:
     made = ALERT_READER.decode(alert_json(id, revision, updated_at=rfc3339(START_S + at_s), **changes))
     return msgspec.structs.replace(made, causes=[Cause(cause, 0.8, "seen")])
@@ -29,7 +31,7 @@ def resolved(id: str = "a", revision: int = 2, cause: str = "gpu_contention", at
     return msgspec.structs.replace(alert(id, revision, cause, at_s), status="resolved", closed_at=at)
 
 
-def advice_for(**changes: str) -> Advice:
+def advice_for(**changes: Any) -> Advice:
     advice = advise(alert(**changes))
     assert advice is not None
     return advice
@@ -218,7 +220,7 @@ def test_a_lease_is_renewed_each_half_minute_under_the_same_id() -> None:
     for i in range(1, 20):
         out += stage.update(alert(revision=i, at_s=5.0 * i))
     assert len({(d.id, d.epoch) for d in out}) == 1
-    gaps = [unix_s(b.expires_at) - unix_s(a.expires_at) for a, b in zip(out, out[1:], strict=False)]
+    gaps = [unix_s(b.expires_at) - unix_s(a.expires_at) for a, b in pairwise(out)]
     assert gaps == [RENEW_S] * len(gaps)
     assert len(out) == 4
 

@@ -13,10 +13,16 @@ from layerwatch.detectors.forecast import Ewma, LevelForecast, Lstm, LstmWeights
 HIDDEN = 4
 
 
-def weights(seed: int, **changes: float) -> LstmWeights:
+def weights(seed: int) -> LstmWeights:
     draw = np.random.default_rng(seed)
-    arrays = [0.5 * draw.standard_normal(s) for s in ((16,), (16, HIDDEN), (16,), (HIDDEN,))]
-    return dataclasses.replace(LstmWeights(*arrays, head_bias=0.0, scale=0.1), **changes)
+    return LstmWeights(
+        input=0.5 * draw.standard_normal(16),
+        recurrent=0.5 * draw.standard_normal((16, HIDDEN)),
+        bias=0.5 * draw.standard_normal(16),
+        head=0.5 * draw.standard_normal(HIDDEN),
+        head_bias=0.0,
+        scale=0.1,
+    )
 
 
 def no_change(drift: float = 0.0) -> LstmWeights:

@@ -24,10 +24,12 @@ from layerwatch.schemas.times import unix_s
 FORMATS = FormatChecker()
 
 
-@FORMATS.checks("date-time", raises=ValueError)
 def is_date_time(value: object) -> bool:
     """jsonschema's own check is left out silently where its extra is not installed."""
     return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+
+
+FORMATS.checks("date-time", raises=ValueError)(is_date_time)
 
 
 def validator(name: str) -> Any:

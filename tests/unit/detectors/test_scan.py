@@ -46,7 +46,7 @@ def test_the_rate_that_was_learnt_fires_rarely(rate: float) -> None:
     draw = np.random.default_rng(3)
     scan, fired = learnt(rate), 0
     for chunk in range(400):
-        times_s = chunk * 0.3 + np.arange(32) * 0.009
+        times_s = np.linspace(chunk * 0.3, chunk * 0.3 + 0.28, 32)
         fired += scan.push(times_s, draw.random(32) < rate) is not None
     assert fired <= 2
 
@@ -54,10 +54,10 @@ def test_the_rate_that_was_learnt_fires_rarely(rate: float) -> None:
 @pytest.mark.parametrize("rate", [0.0, 0.01, 0.05])
 def test_a_burst_fires_and_says_since_when(rate: float) -> None:
     scan = learnt(rate)
-    times_s = 100 + np.arange(40) * 0.01
+    times_s = np.linspace(100, 100.39, 40)
     assert scan.push(times_s, np.zeros(40, bool)) is None
     hits = np.arange(40) % 2 == 1
-    result = scan.push(times_s + 1, hits)
+    result = scan.push(np.linspace(101, 101.39, 40), hits)
     assert result is not None
     assert result.hits >= result.needed
     assert result.p_value < 1e-5

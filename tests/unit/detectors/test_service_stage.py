@@ -72,7 +72,8 @@ steps = st.lists(
 def played(
     history: list[tuple[str, str, str, int]], restart_each: int = 0
 ) -> tuple[list[Alert], ServiceStage, dict[str, Life]]:
-    stage, lives, alerts = ServiceStage("s", FOREVER_S), {}, []
+    stage, alerts = ServiceStage("s", FOREVER_S), []
+    lives: dict[str, Life] = {}
     for i, (name, act, cause, again) in enumerate(history):
         life = lives.setdefault(name, Life(name))
         alerts += stage.update(life.step(act, cause), 0.0)

@@ -14,14 +14,14 @@ from layerwatch.training.fit_lstm import fit_lstm
 
 pytestmark = pytest.mark.torch
 
-SWING = [np.sin(np.arange(120) * 0.5 + phase) for phase in (0.0, 1.0)]  # what an EWMA cannot follow
+SWING = [np.sin(np.arange(80) * 0.5 + phase) for phase in (0.0, 1.0)]  # what an EWMA cannot follow
 
 
 def test_a_fitted_lstm_forecasts_what_an_ewma_cannot() -> None:
     steps: list[int] = []
     weights, held_out = fit_lstm(SWING, steps.append, steps=80)
     assert steps == [0, 20, 40, 60, 80]
-    assert held_out.blocks == 60
+    assert held_out.blocks == 40
     assert held_out.lstm < 0.8 * held_out.naive < held_out.ewma
     forecast = LevelForecast(lstm_from(lstm_bytes(weights)))
     for value in SWING[0]:
