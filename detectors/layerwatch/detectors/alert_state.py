@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import msgspec
 
@@ -34,6 +35,7 @@ class AlertState(msgspec.Struct):
     service: str
     showing: dict[str, Showing]  # by instance
     opened_s: float
+    onset_s: float = math.inf  # earliest of all episodes, also of those that another one has followed
     revision: int = 0
     emitted_s: float = 0.0
     emitted: str = ""  # what the last revision said, in short
@@ -66,6 +68,7 @@ class AlertState(msgspec.Struct):
         return all(s.episode.closed_s is not None for s in self.showing.values())
 
     def show(self, signal: Signal, episode: Episode) -> None:
+        self.onset_s = min(self.onset_s, episode.onset_s)
         self.showing[signal.instance] = Showing(
             instance=signal.instance,
             engine=signal.engine,
@@ -79,7 +82,7 @@ class AlertState(msgspec.Struct):
     def revise(self) -> Alert | None:
         """The next revision, if it says anything new or the last one is 5 s old."""
         episodes = [s.episode for s in self.showing.values()]
-        updated_s = max(e.updated_s for e in episodes)
+        updated_s = max(self.emitted_s, *(e.updated_s for e in episodes))
         severity = max((e.severity for e in episodes), key=SEVERITIES.index)
         said = f"{self.resolved}|{severity}|{self.cause}|{sorted(self.showing)}"
         if said == self.emitted and updated_s - self.emitted_s < _EVERY_S:
@@ -103,7 +106,7 @@ class AlertState(msgspec.Struct):
             engine=worst.engine,
             host=worst.host,
             gpu=worst.gpu,
-            started_at=rfc3339(min(e.onset_s for e in episodes)),
+            started_at=rfc3339(self.onset_s),
             opened_at=rfc3339(self.opened_s),
             updated_at=rfc3339(updated_s),
             closed_at=rfc3339(max(closed)) if self.resolved else None,

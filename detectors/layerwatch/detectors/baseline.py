@@ -22,8 +22,10 @@ FLOOR_MS = 5e-4
 SUPPORT = 8
 
 _FIRST_SOLVE = 64
-_CLIP_LEARNING = 0.5  # log units; an outlier moves the fit by no more than this
+_CLIP_NEW = 6.0  # log units; a shape never seen may cost 400 times what it borrows
+_CLIP_LEARNING = 0.5  # an outlier moves the fit by no more than this
 _CLIP_ADAPTING = 0.2
+_PRIOR = 1  # executions that a cell's borrowed level counts for
 _ADAPT_EXECUTIONS = 400  # memory of a settled cell
 _MAX_CELL_VALUES = 64 * 1024  # offsets kept over all cells: 256 KB as float32
 
@@ -89,7 +91,7 @@ class ShapeBaseline:
     def _tame(self, points: list[Point], shape: Ints, log_ms: F64) -> F64:
         expected, seen = self.expected(points)
         clip = np.where(
-            seen < SUPPORT, 1.5, np.where(seen < _ADAPT_EXECUTIONS, _CLIP_LEARNING, _CLIP_ADAPTING)
+            seen < SUPPORT, _CLIP_NEW, np.where(seen < _ADAPT_EXECUTIONS, _CLIP_LEARNING, _CLIP_ADAPTING)
         )
         limit = clip[shape][:, None]
         return expected[shape] + np.clip(log_ms - expected[shape], -limit, limit)
@@ -103,7 +105,9 @@ class ShapeBaseline:
             if cell is None:
                 cell = self._new_cell(point)
             k = int(counts[row])
-            cell.offset += (residual[row] - cell.offset) * (k / (min(cell.seen + k, _ADAPT_EXECUTIONS) + 5))
+            cell.offset += (residual[row] - cell.offset) * (
+                k / (min(cell.seen + k, _ADAPT_EXECUTIONS) + _PRIOR)
+            )
             cell.basis += (basis[row] - cell.basis) * (k / (cell.seen + k))
             cell.seen += k
 
@@ -122,13 +126,15 @@ class ShapeBaseline:
         self._weights = weights
 
     def _grow(self, points: list[Point]) -> None:
+        """New columns begin as their nearest neighbours, so that what was borrowed stays until there is more."""
         self._basis.grow(points)
-        extra = len(self._basis) - len(self._gram)
+        known = len(self._gram)
+        extra = len(self._basis) - known
         if extra:
             self._gram = np.pad(self._gram, ((0, extra), (0, extra))).astype(np.float64)
             self._moment = np.pad(self._moment, ((0, extra), (0, 0))).astype(np.float64)
             if self._weights is not None:
-                self._weights = np.pad(self._weights, ((0, extra), (0, 0))).astype(np.float64)
+                self._weights = self._weights[[*range(known), *self._basis.nearest(known)]]
             for cell in self._cells.values():
                 cell.basis = np.pad(cell.basis, (0, extra)).astype(np.float64)
 

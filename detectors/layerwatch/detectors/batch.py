@@ -14,6 +14,14 @@ from layerwatch.schemas.profiles import COUNTER_COLUMNS, SWITCHED_PROFILE, Layer
 #: No execution takes longer than this; a time beyond it is a defect of whoever measured (ms).
 _MAX_MS = 3.6e6
 
+#: The year 5138; beyond it, someone has sent milliseconds (unix s).
+_MAX_S = 1e11
+
+#: No counter comes near to it, and float32 holds it.
+_MAX_COUNTER = 1e30
+
+_MAX_DIMENSION = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class LayerTimes:
@@ -79,20 +87,26 @@ def executions_of(batch: ProfileBatch, manifest: Manifest) -> Executions:
 
 def _check_times(batch: ProfileBatch, times_s: F64, end_to_end_ms: F64, counters: F64) -> None:
     clocks = (batch.window_start_s, batch.window_end_s)
-    if not all(np.isfinite(c) and c >= 0 for c in clocks) or clocks[1] < clocks[0]:
+    if not 0 <= clocks[0] <= clocks[1] < _MAX_S:
         raise InvalidRecord("bad_time", f"window {clocks[0]}..{clocks[1]} s is not an interval of time")
-    if not (np.isfinite(times_s).all() and (times_s >= 0).all()):
-        raise InvalidRecord("bad_time", "times_s holds NaN, an infinity or a negative time")
+    if not _are_times(times_s):
+        raise InvalidRecord("bad_time", "times_s holds NaN, an infinity, or what are no unix seconds")
     if not (np.isfinite(end_to_end_ms).all() and ((end_to_end_ms > 0) & (end_to_end_ms < _MAX_MS)).all()):
         raise InvalidRecord("bad_time", "end_to_end_ms holds NaN, an infinity or a time that is not positive")
-    if not np.isfinite(counters[:, 0]).all():
+    if not _are_times(counters[:, 0]):
         raise InvalidRecord("bad_time", "counters holds a row without a time")
+    if (np.abs(counters[:, 1:]) > _MAX_COUNTER).any():
+        raise InvalidRecord("bad_column", "counters holds an infinity")
+
+
+def _are_times(times_s: F64) -> bool:
+    return bool(((times_s >= 0) & (times_s < _MAX_S)).all())
 
 
 def _layers(block: LayerBlock, profile: Ints, counts: dict[int, int]) -> LayerTimes:
     if block.profile not in counts:
         raise InvalidRecord("unknown_profile", f"profile {block.profile} is not in the engine's manifest")
-    if block.layers != counts[block.profile]:
+    if block.layers != counts[block.profile] or not block.layers:
         raise InvalidRecord(
             "layer_count",
             f"{block.layers} layers where the manifest has {counts[block.profile]} for profile {block.profile}",
@@ -122,4 +136,6 @@ def _sized(data: bytes, dtype: str, n: int, name: str) -> F32:
 
 
 def _is_shape(shape: dict[str, list[int]]) -> bool:
-    return bool(shape) and all(dims and all(d >= 0 for d in dims) for dims in shape.values())
+    """An input may be a scalar or empty, not all of them."""
+    dims = shape.values()
+    return any(d and min(d) > 0 for d in dims) and all(0 <= x <= _MAX_DIMENSION for d in dims for x in d)

@@ -69,11 +69,11 @@ class BuildScorer:
         """Judge a batch; the open episode as it stands, and those that closed within the batch."""
         self._gpu.push(batch.counters)
         closed: list[Episode] = []
+        self.healthy = []
         if len(batch):
             compared = self._compare(batch)
             self._recent.extend(compared.sampled)
             healthy = np.zeros(len(batch), bool)
-            self.healthy = []
             for a in range(0, len(batch), _CHUNK):
                 b = min(a + _CHUNK, len(batch))
                 healthy[a:b] = self._judge(batch, compared, a, b, models)

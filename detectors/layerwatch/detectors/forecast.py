@@ -6,6 +6,7 @@ EWMA on two series of three, not on all.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,7 +28,8 @@ class Forecaster(Protocol):
 
     def state(self) -> State: ...
 
-    def load(self, state: State) -> None: ...
+    def load(self, state: State) -> bool:
+        """False if the state is another model's, and of no use."""
 
 
 @dataclass(slots=True)
@@ -48,8 +50,9 @@ class Ewma:
     def state(self) -> State:
         return {"level": self.level, "seen": self.seen}
 
-    def load(self, state: State) -> None:
+    def load(self, state: State) -> bool:
         self.level, self.seen = state["level"], state["seen"]
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,12 @@ class LstmWeights:
     @property
     def hidden(self) -> int:
         return len(self.head)
+
+    @property
+    def fingerprint(self) -> int:
+        """Tells one model from another."""
+        arrays = (self.input, self.recurrent, self.bias, self.head, np.array([self.head_bias, self.scale]))
+        return zlib.crc32(b"".join(np.asarray(a, np.float32).tobytes() for a in arrays))
 
 
 @dataclass(slots=True)
@@ -92,12 +101,20 @@ class Lstm:
         self.last, self.seen = value, self.seen + 1
 
     def state(self) -> State:
-        return {"last": self.last, "seen": self.seen, "hidden": self.hidden, "cell": self.cell}
+        return {
+            "model": self.weights.fingerprint,
+            "last": self.last,
+            "seen": self.seen,
+            "hidden": self.hidden,
+            "cell": self.cell,
+        }
 
-    def load(self, state: State) -> None:
+    def load(self, state: State) -> bool:
         self.last, self.seen = state["last"], state["seen"]
-        if len(state["hidden"]) == self.weights.hidden:  # else another model has come: start over
-            self.hidden, self.cell = state["hidden"], state["cell"]
+        if state.get("model") != self.weights.fingerprint:
+            return False
+        self.hidden, self.cell = state["hidden"], state["cell"]
+        return True
 
 
 def lstm_step(w: LstmWeights, x: float, hidden: F64, cell: F64) -> tuple[F64, F64]:
@@ -160,6 +177,6 @@ class LevelForecast:
         self._blocks = state["blocks"]
         unknown = 2 * max(state["errors"].values()) + _SPREAD_FLOOR  # a newcomer has to earn its place
         for name, forecaster in self._forecasters.items():
-            if name in state["forecasters"]:
-                forecaster.load(state["forecasters"][name])
-            self._errors[name] = state["errors"].get(name, unknown)
+            saved = state["forecasters"].get(name)
+            known = saved is not None and forecaster.load(saved)
+            self._errors[name] = state["errors"][name] if known else unknown

@@ -23,6 +23,11 @@ FOREST_STREAM = "pooled"
 LSTM_STREAM = "level"
 LSTM_SCHEMA = "level-1"
 
+_NODES = ("feature", "split", "left", "right", "path")
+
+#: A tree grown on 2^64 samples; deeper ones take for ever to score.
+_DEEPEST = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Models:
@@ -76,17 +81,16 @@ def forest_bytes(forest: FlatForest) -> bytes:
 def forest_from(data: bytes) -> FlatForest:
     """Raises InvalidRecord for bytes that are no forest on this version's features."""
     a = _arrays(data, ("feature", "split", "left", "right", "path", "roots", "scalars"))
+    if a["scalars"].shape != (3,) or any(a[key].ndim != 1 or not len(a[key]) for key in (*_NODES, "roots")):
+        raise InvalidRecord("model_shape", "a forest's arrays are lists of nodes, roots and three scalars")
     nodes = len(a["feature"])
-    if any(len(a[key]) != nodes for key in ("split", "left", "right", "path")) or a["feature"].max() >= len(
-        NAMES
-    ):
+    if any(len(a[key]) != nodes for key in _NODES) or not _within(a["feature"], -1, len(NAMES)):
         raise InvalidRecord("model_shape", "the forest's arrays do not belong together")
-    if (
-        min(a["left"].min(), a["right"].min(), a["roots"].min()) < 0
-        or max(a["left"].max(), a["right"].max(), a["roots"].max()) >= nodes
-    ):
+    if not all(_within(a[key], 0, nodes) for key in ("left", "right", "roots")):
         raise InvalidRecord("model_shape", "the forest's nodes point outside of it")
     normaliser, depth, threshold = a["scalars"]
+    if not (0 <= depth <= _DEEPEST and normaliser > 0 and (a["path"] >= 0).all()):
+        raise InvalidRecord("model_shape", "the forest's depth or path lengths are none")
     ints = {key: a[key].astype(np.int64) for key in ("feature", "left", "right", "roots")}
     return FlatForest(
         split=a["split"],
@@ -116,10 +120,18 @@ def lstm_bytes(weights: LstmWeights) -> bytes:
 def lstm_from(data: bytes) -> LstmWeights:
     """Raises InvalidRecord for bytes that are no LSTM of ours."""
     a = _arrays(data, ("input", "recurrent", "bias", "head", "scalars"))
-    hidden = len(a["head"])
-    if a["recurrent"].shape != (4 * hidden, hidden) or a["input"].shape != (4 * hidden,):
+    hidden = a["head"].size
+    shapes = {
+        "head": (hidden,),
+        "recurrent": (4 * hidden, hidden),
+        "input": (4 * hidden,),
+        "bias": (4 * hidden,),
+    }
+    if not hidden or a["scalars"].shape != (2,) or any(a[key].shape != shapes[key] for key in shapes):
         raise InvalidRecord("model_shape", "the LSTM's arrays do not belong together")
     head_bias, scale = a["scalars"].astype(np.float64)
+    if scale <= 0:
+        raise InvalidRecord("model_shape", "the LSTM's scale is not positive")
     wide = {key: a[key].astype(np.float64) for key in ("input", "recurrent", "bias", "head")}
     return LstmWeights(head_bias=float(head_bias), scale=float(scale), **wide)
 
@@ -127,9 +139,13 @@ def lstm_from(data: bytes) -> LstmWeights:
 def _arrays(data: bytes, keys: tuple[str, ...]) -> dict[str, F64]:
     try:
         arrays: dict[str, F64] = load(data)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:  # also unknown dtypes
         raise InvalidRecord("malformed", f"not safetensors: {error}") from error
     missing = [key for key in keys if key not in arrays]
     if missing or not all(np.isfinite(arrays[key]).all() for key in keys):
         raise InvalidRecord("model_shape", f"a model needs finite arrays {', '.join(keys)}")
     return arrays
+
+
+def _within(values: F64, low: int, high: int) -> bool:
+    return bool((values.astype(np.int64) == values).all() and values.min() >= low and values.max() < high)

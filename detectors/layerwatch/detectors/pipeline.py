@@ -42,11 +42,11 @@ class Pipeline:
         if batch.instance not in self._instances:
             self._instances[batch.instance] = InstanceStage(self._manifests, self._models)
         signal = self._instances[batch.instance].update(batch)
+        if signal is None:
+            return [], []
         self._last[batch.instance] = batch
         if batch.state == "leaving":
             del self._last[batch.instance]
-        if signal is None:
-            return [], []
         service = self._services.setdefault(
             batch.service, ServiceStage(batch.service, silence_s=float("inf"))
         )

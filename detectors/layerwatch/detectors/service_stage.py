@@ -15,6 +15,7 @@ _REMEMBERED = 256
 #: An instance that said goodbye, or has been silent, is forgotten after so long (s of the present).
 _FORGET_S = 600.0
 
+_UNKNOWN = Cause("unknown", 0.3, "the instance gave no cause")
 _NO_IMPACT = Impact(0, 0, 1.0, 1.0, 0.0, 0.0)
 
 
@@ -87,6 +88,8 @@ class ServiceStage:
         """The alert that an episode belongs to, brought up to date; None for one that has ended before."""
         if episode.id in self._state.closed:
             return None
+        if not episode.causes:
+            episode = msgspec.structs.replace(episode, causes=[_UNKNOWN])
         alert = self._alert_of(signal, episode)
         if alert is None:
             alert = AlertState.open(signal, episode)
@@ -102,7 +105,7 @@ class ServiceStage:
             if mine and mine.episode.closed_s is None and alert.kind == episode.kind:
                 return alert  # also under another id: the first stage may have been restarted in between
         for alert in alerts:
-            if alert.kind == episode.kind and episode.causes and alert.cause == episode.causes[0].cause:
+            if alert.kind == episode.kind and alert.cause == episode.causes[0].cause:
                 return alert
         return None
 
@@ -118,7 +121,8 @@ class ServiceStage:
                 and mine.episode.id not in told
                 and alert.kind != "silence"
             ):
-                ended = msgspec.structs.replace(mine.episode, closed_s=signal.time_s, updated_s=signal.time_s)
+                end_s = max(signal.time_s, mine.episode.updated_s)  # a new process's clock may be behind
+                ended = msgspec.structs.replace(mine.episode, closed_s=end_s, updated_s=end_s)
                 alert.show(signal, ended)
                 out.append(alert)
         return out

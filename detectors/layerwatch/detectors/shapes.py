@@ -44,6 +44,7 @@ class ShapeBasis:
         self.columns: dict[tuple[int, int], int] = {(-1, -1): 0}  # -1: not a function of this coordinate
         self.low, self.high = math.inf, -math.inf  # of half octaves seen
         self._rows: dict[Point, F64] = {}  # of the matrix, until the basis changes
+        self._grown: set[Point] = set()  # have what they need
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -51,8 +52,10 @@ class ShapeBasis:
     def grow(self, points: Iterable[Point]) -> None:
         """Make room for these shapes."""
         for point in points:
-            if point in self._rows:
+            if point in self._grown:
                 continue
+            if len(self._grown) < _MAX_ROWS:
+                self._grown.add(point)
             octave = 2 * math.log2(point.length)
             if not self.low <= octave <= self.high:
                 self._rows.clear()
@@ -78,6 +81,11 @@ class ShapeBasis:
                 self._rows[point] = row
         return row
 
+    def nearest(self, known: int) -> list[int]:
+        """For each column from `known` on, the closest of the same kind before it; the mean where there is none."""
+        keys = list(self.columns)
+        return [min(range(known), key=lambda c: _distance(keys[c], key), default=0) for key in keys[known:]]
+
     def penalty(self) -> F64:
         """Ridge weight of each column: the mean is free, interactions must earn their place."""
         weights = [1e-6 if key == (-1, -1) else 1.0 if -1 in key else 3.0 for key in self.columns]
@@ -94,6 +102,11 @@ class ShapeBasis:
             *(((-1, j), w) for j, w in lengths),
             *(((i, j), w * v) for i, w in batches for j, v in lengths),
         ]
+
+
+def _distance(one: tuple[int, int], other: tuple[int, int]) -> float:
+    same_kind = (one[0] < 0) == (other[0] < 0) and (one[1] < 0) == (other[1] < 0)
+    return math.dist(one, other) if same_kind else math.inf
 
 
 def _hats(x: float) -> list[tuple[int, float]]:

@@ -1,0 +1,288 @@
+"""One instance, from recordings of a real GPU: what is found, and that nothing gets lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+import pytest
+from detection import (
+    NAMES,
+    message,
+    models,
+    naive_openings,
+    openings,
+    recording,
+    signals,
+    signals_of,
+    stage_for,
+    verdict,
+)
+
+from layerwatch.detectors.instance_stage import HEAVY, HOT, InstanceStage
+from layerwatch.schemas.errors import InvalidRecord, MissingManifest
+from layerwatch.schemas.profiles import ProfileBatch
+from layerwatch.schemas.signals import Episode, Signal
+
+FAULTY = "resnet50-h200"
+
+
+def manifests(name: str) -> dict[str, object]:
+    return {manifest.engine: manifest for manifest in recording(name).manifests}
+
+
+def restored(stage: InstanceStage, name: str, parts: dict[str, bytes] | None = None) -> InstanceStage:
+    made = recording(name)
+    known = {manifest.engine: manifest for manifest in made.manifests}
+    saved = stage.dump(all=True) if parts is None else parts
+    return InstanceStage.restore(made.batches[0].instance, saved, known, models())
+
+
+def index_at(name: str, after_s: float) -> int:
+    """The first message that ends so long after the recording's start."""
+    made = recording(name)
+    return next(i for i, b in enumerate(made.batches) if b.window_end_s - made.start_s >= after_s)
+
+
+def essence(told: Sequence[Signal]) -> list[tuple[object, ...]]:
+    """What must not depend on where the state has been in between."""
+    return [
+        (s.sequence, e.id, e.kind, e.opened_s, e.closed_s is None, [c.cause for c in e.causes])
+        for s in told
+        for e in s.episodes
+    ]
+
+
+def episodes(told: Sequence[Signal]) -> list[Episode]:
+    return list({e.id: e for s in told for e in s.episodes}.values())
+
+
+def test_most_faults_are_caught_and_alarms_are_true() -> None:
+    found = verdict(recording(FAULTY).phases, openings(signals(FAULTY)))
+    assert len(found.caught) >= 4, found
+    assert len(found.false_alarms) <= 3, found
+
+
+@pytest.mark.parametrize("name", [FAULTY, "shape-jump-h200", "rebuild-h200"])
+def test_three_sigmas_do_no_better(name: str) -> None:
+    made = recording(name)
+    ours, naive = verdict(made.phases, openings(signals(name))), verdict(made.phases, naive_openings(made))
+    assert len(ours.caught) >= len(naive.caught) or len(naive.false_alarms) > 10 * len(ours.false_alarms)
+    assert len(ours.false_alarms) <= len(naive.false_alarms)
+
+
+def test_the_naive_detector_is_not_a_straw_man() -> None:
+    made = recording(FAULTY)
+    assert verdict(made.phases, naive_openings(made)).caught
+
+
+def test_a_switch_of_profile_is_named_as_the_cause() -> None:
+    name = "shape-jump-h200"
+    found = episodes(signals(name))
+    assert verdict(recording(name).phases, openings(signals(name))).missed == []
+    assert {e.causes[0].cause for e in found} == {"profile_switch"}
+
+
+@pytest.mark.parametrize(
+    ("name", "phase"),
+    [
+        ("shape-jump-h200", "context_per_profile"),
+        (FAULTY, "shape_shift_benign"),
+        ("rebuild-h200", "normal"),
+        ("rebuild-h200", "rebuild_benign"),
+        ("resnet50-int8-h200", "normal"),
+    ],
+)
+def test_what_is_benign_raises_nothing(name: str, phase: str) -> None:
+    found = verdict(recording(name).phases, openings(signals(name)))
+    inside = [
+        t
+        for t in found.false_alarms
+        if any(p.start_s <= t <= p.end_s for p in recording(name).phases if p.name == phase)
+    ]
+    assert inside == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_episode_closes_and_is_in_order(name: str) -> None:
+    for episode in episodes(signals(name)):
+        assert episode.closed_s is not None
+        assert episode.onset_s <= episode.opened_s <= episode.updated_s <= episode.closed_s
+        assert episode.causes
+        assert episode.summary
+
+
+@lru_cache(maxsize=1)
+def twice() -> list[Signal]:
+    """As an at-least-once queue delivers: every message again, and an old one now and then."""
+    made = recording(FAULTY)
+    stage = stage_for(made)
+    told = []
+    for i, batch in enumerate(made.batches):
+        told.append(stage.update(batch))
+        assert stage.update(batch) is None
+        assert stage.update(made.batches[i // 2]) is None
+    return [signal for signal in told if signal is not None]
+
+
+def test_a_repeat_gives_nothing_and_changes_nothing() -> None:
+    assert twice() == signals(FAULTY)
+
+
+@pytest.mark.parametrize("after_s", [3.0, 15.0, 17.0, 24.0, 45.0, 60.0])
+def test_a_restart_in_between_makes_no_difference(after_s: float) -> None:
+    made, middle = recording(FAULTY), index_at(FAULTY, after_s)
+    stage = stage_for(made)
+    signals_of(stage, made.batches[:middle])
+    later = signals_of(restored(stage, FAULTY), made.batches[middle:])
+    expected = signals(FAULTY)[middle:]
+    assert essence(later) == essence(expected)
+    for one, other in zip(episodes(later), episodes(expected), strict=True):
+        assert one.impact.p99_ratio == pytest.approx(other.impact.p99_ratio, rel=0.02)
+        assert one.impact.affected == pytest.approx(other.impact.affected, rel=0.02, abs=2)
+        assert one.closed_s == other.closed_s
+
+
+def test_a_restart_after_every_few_messages_finds_the_same_faults() -> None:
+    made = recording(FAULTY)
+    stage, told = stage_for(made), []
+    for i, batch in enumerate(made.batches):
+        if i % 5 == 4:
+            stage = restored(stage, FAULTY)
+        told += signals_of(stage, [batch])
+    assert (
+        verdict(made.phases, openings(told)).caught == verdict(made.phases, openings(signals(FAULTY))).caught
+    )
+
+
+def test_baselines_that_are_older_than_the_rest_find_the_same_faults() -> None:
+    made = recording(FAULTY)
+    stage = stage_for(made)
+    early, late = index_at(FAULTY, 9.0), index_at(FAULTY, 20.0)
+    signals_of(stage, made.batches[:early])
+    heavy = stage.dump(all=True)[HEAVY]
+    told = signals_of(stage, made.batches[early:late])
+    back = restored(stage, FAULTY, {HOT: stage.dump()[HOT], HEAVY: heavy})
+    told += signals_of(back, made.batches[late:])
+    assert (
+        verdict(made.phases, openings(told)).caught == verdict(made.phases, openings(signals(FAULTY))).caught
+    )
+
+
+def test_without_baselines_it_starts_to_learn_again() -> None:
+    made, middle = recording(FAULTY), index_at(FAULTY, 20.0)
+    stage = stage_for(made)
+    signals_of(stage, made.batches[:middle])
+    back = restored(stage, FAULTY, {HOT: stage.dump()[HOT]})
+    told = signals_of(back, made.batches[middle:])
+    assert len(told) == len(made.batches) - middle
+
+
+def rebooted(batches: Sequence[ProfileBatch]) -> list[ProfileBatch]:
+    return [msgspec.structs.replace(b, boot_ms=b.boot_ms + 10**6, sequence=i) for i, b in enumerate(batches)]
+
+
+def test_a_reboot_keeps_what_was_learnt_and_drops_what_was_open() -> None:
+    made, middle = recording(FAULTY), index_at(FAULTY, 17.0)
+    stage = stage_for(made)
+    before = signals_of(stage, made.batches[:middle])
+    assert before[-1].episodes
+    told = signals_of(stage, rebooted(made.batches[middle:]))
+    assert told[0].episodes == []
+    assert not told[0].warming_up
+    assert before[-1].episodes[0].id not in {e.id for e in episodes(told)}
+    assert len(verdict(made.phases, openings(told)).caught) >= 4
+
+
+def test_what_an_earlier_process_sent_comes_too_late() -> None:
+    made = recording(FAULTY)
+    stage = stage_for(made)
+    signals_of(stage, rebooted(made.batches[:5]))
+    assert stage.update(made.batches[6]) is None
+
+
+@pytest.mark.parametrize("after_s", [2.0, 17.0])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"engine": "sha256:unknown"},
+        {"end_to_end_ms": b"123"},
+        {"end_to_end_ms": np.full(2, np.nan, "<f4").tobytes()},
+        {"window_end_s": -1.0},
+        {"counters": b"1234567"},
+        {"boot_ms": 2**52, "end_to_end_ms": b"123"},
+        {"boot_ms": 2**52, "engine": "sha256:unknown"},
+    ],
+)
+def test_what_is_refused_changes_nothing(spoilt: dict[str, object], after_s: float) -> None:
+    made, middle = recording(FAULTY), index_at(FAULTY, after_s)
+    stage = stage_for(made)
+    signals_of(stage, made.batches[:middle])
+    before = stage.dump(all=True)
+    with pytest.raises(InvalidRecord):
+        stage.update(msgspec.structs.replace(made.batches[middle], **spoilt))
+    assert stage.dump(all=True) == before
+    end = middle + 20
+    assert signals_of(stage, made.batches[middle:end]) == signals(FAULTY)[middle:end]
+
+
+def test_timings_before_their_manifest_can_be_sent_again() -> None:
+    made = recording(FAULTY)
+    known = {manifest.engine: manifest for manifest in made.manifests}
+    late = dict(known)
+    late.clear()
+    stage = InstanceStage(late, models())
+    with pytest.raises(MissingManifest):
+        stage.update(made.batches[0])
+    late |= known
+    assert signals_of(stage, made.batches[:40]) == signals(FAULTY)[:40]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_stays_small(name: str) -> None:
+    made = recording(name)
+    stage = stage_for(made)
+    for i, batch in enumerate(made.batches):
+        stage.update(batch)
+        if i % 10 == 0:
+            parts = stage.dump(all=True)
+            assert len(parts[HOT]) < 48_000
+            assert len(parts[HEAVY]) < 900_000
+
+
+def test_baselines_are_due_every_ten_seconds_of_event_time() -> None:
+    made = recording(FAULTY)
+    stage, due_s = stage_for(made), []
+    for batch in made.batches:
+        stage.update(batch)
+        if HEAVY in stage.dump():
+            due_s.append(batch.window_end_s)
+    assert due_s[0] == made.batches[0].window_end_s
+    assert all(10 <= gap < 13 for gap in np.diff(due_s))
+
+
+def test_an_instance_that_leaves_closes_what_is_open() -> None:
+    made, middle = recording(FAULTY), index_at(FAULTY, 17.0)
+    stage = stage_for(made)
+    before = signals_of(stage, made.batches[:middle])
+    last = made.batches[middle - 1]
+    farewell = message(
+        last.sequence + 1,
+        0,
+        instance=last.instance,
+        boot_ms=last.boot_ms,
+        engine=last.engine,
+        window_start_s=last.window_end_s,
+        window_end_s=last.window_end_s + 1,
+        state="leaving",
+        shapes=[],
+        layers=[],
+        counters=b"",
+    )
+    signal = stage.update(farewell)
+    assert signal is not None
+    assert [(e.id, e.closed_s) for e in signal.episodes] == [
+        (before[-1].episodes[0].id, last.window_end_s + 1)
+    ]
