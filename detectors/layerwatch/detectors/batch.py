@@ -9,7 +9,13 @@ import numpy as np
 from layerwatch.detectors.arrays import F32, F64, Bools, Ints
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.errors import InvalidRecord
-from layerwatch.schemas.profiles import COUNTER_COLUMNS, SWITCHED_PROFILE, LayerBlock, ProfileBatch
+from layerwatch.schemas.profiles import (
+    COUNTER_COLUMNS,
+    SWITCHED_PROFILE,
+    LayerBlock,
+    PrecisionBlock,
+    ProfileBatch,
+)
 
 #: No execution takes longer than this; a time beyond it is a defect of whoever measured (ms).
 _MAX_MS = 3.6e6
@@ -33,6 +39,14 @@ class LayerTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class Precision:
+    """Share of each tensor's values at or past its calibrated range: `clipped` [k, tensors] of `rows` [k] of a batch."""
+
+    rows: Ints
+    clipped: F32
+
+
+@dataclass(frozen=True, slots=True)
 class Executions:
     """n executions of one instance, in order. Times in unix seconds, latencies in ms."""
 
@@ -45,6 +59,7 @@ class Executions:
     end_to_end_ms: F64  # [n]
     layers: list[LayerTimes]
     counters: F64  # [m, 14], COUNTER_COLUMNS
+    precision: Precision | None
     rate: float  # share of executions whose layers are sampled
     clock_s: float  # nothing before it is still to come
 
@@ -80,6 +95,7 @@ def executions_of(batch: ProfileBatch, manifest: Manifest) -> Executions:
         end_to_end_ms=end_to_end_ms,
         layers=[_layers(block, profile, counts) for block in batch.layers],
         counters=counters,
+        precision=None if batch.precision is None else _precision(batch.precision, n, len(manifest.ranges)),
         rate=batch.rate if 0 < batch.rate <= 1 else 1.0,
         clock_s=batch.window_end_s,
     )
@@ -120,6 +136,20 @@ def _layers(block: LayerBlock, profile: Ints, counts: dict[int, int]) -> LayerTi
     if not (np.isfinite(times_ms).all() and ((times_ms >= 0) & (times_ms < _MAX_MS)).all()):
         raise InvalidRecord("bad_time", "layer times hold NaN, an infinity or a negative time")
     return LayerTimes(block.profile, rows, times_ms)
+
+
+def _precision(block: PrecisionBlock, n: int, tensors: int) -> Precision:
+    if block.tensors != tensors or not tensors:
+        raise InvalidRecord("tensor_count", f"{block.tensors} tensors where the manifest has {tensors}")
+    rows = _column(block.rows, "<u4", "precision.rows").astype(np.int64)
+    if len(rows) and (rows.max() >= n or (np.diff(rows) <= 0).any()):
+        raise InvalidRecord(
+            "bad_column", "rows of a precision block must ascend within the message's executions"
+        )
+    clipped = _sized(block.clipped, "<f4", len(rows) * tensors, "clipped").reshape(len(rows), tensors)
+    if not ((clipped >= 0) & (clipped <= 1)).all():  # NaN is neither
+        raise InvalidRecord("bad_column", "clipped holds a share that is not in 0..1")
+    return Precision(rows, clipped)
 
 
 def _column(data: bytes, dtype: str, name: str) -> F64:

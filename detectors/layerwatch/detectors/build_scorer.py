@@ -19,8 +19,10 @@ from layerwatch.detectors.gpu import GpuCounters
 from layerwatch.detectors.lane import Lane, Sampled
 from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
 from layerwatch.detectors.models import Models
+from layerwatch.detectors.precision_watch import PrecisionWatch
 from layerwatch.detectors.shapes import Point, point_of
 from layerwatch.detectors.window_watch import WindowWatch
+from layerwatch.schemas.alerts import Cause
 from layerwatch.schemas.engines import Layer, Manifest
 from layerwatch.schemas.signals import Episode
 
@@ -54,6 +56,7 @@ class BuildScorer:
         self._executions = ExecutionWatch()
         self._layers = LayerWatch()
         self._windows = WindowWatch()
+        self._precision = PrecisionWatch()
         self._gpu = GpuCounters()
         self._last_s = 0.0
         self._cold = _COLD_EXECUTIONS
@@ -152,7 +155,7 @@ class BuildScorer:
         if was_warming and not self.warming_up:
             self._gpu.learn()
         if b == len(batch):
-            findings += self._single_layers(compared)
+            findings += self._single_layers(compared) + self._clipping(batch)
         findings += self._windows.step(rows, self._executions.ring, self._layers.ring, models, bool(findings))
         hit = bool((rows[:, e.HIT] > 0).any() or (len(layers) and (layers[:, -1] > 0).any()))
         time_s = float(rows[-1, e.TIME])
@@ -170,6 +173,11 @@ class BuildScorer:
     def _single_layers(self, compared: _Compared) -> list[Finding]:
         found = (self._lanes[s.profile].level(s, not self.warming_up) for s in compared.sampled)
         return [finding for finding in found if finding is not None]
+
+    def _clipping(self, batch: Executions) -> list[Finding]:
+        if batch.precision is None or not len(batch.precision.rows):
+            return []
+        return self._precision.step(batch.times_s[batch.precision.rows], batch.precision)
 
     def _open(self, findings: list[Finding], time_s: float, compared: _Compared) -> None:
         self.episode = OpenEpisode.open(self._instance, self._manifest.engine, findings, time_s)
@@ -200,18 +208,26 @@ class BuildScorer:
             for sampled in compared.sampled:
                 episode.excesses.add(sampled, episode.opened_s)
         if fresh or episode.settling:
-            episode.causes = causes_of(
-                pattern_of(
-                    self._executions.ring.since(episode.onset_s - _CONTEXT_S),
-                    self._layers.ring.since(episode.onset_s - _CONTEXT_S),
-                    frozenset(episode.findings),
-                    self._executions.thresholds.host if self._executions.thresholds else 1.0,
-                    self._layers.thresholds.share if self._layers.thresholds else 0.5,
-                    self._executions.drift,
-                ),
-                self._gpu.view(episode.onset_s, time_s),
-            )
+            episode.causes = self._causes(episode, time_s)
         episode.announce(self._gpu.seen_since(episode.onset_s))
+
+    def _causes(self, episode: OpenEpisode, time_s: float) -> list[Cause]:
+        if "clipping" in episode.findings:
+            watch = self._precision
+            name = self._manifest.ranges[watch.worst].name
+            text = f"{watch.clipped:.1%} of {name} is at or past its calibrated range, {watch.usual:.2%} at most before"
+            return [Cause("quantization_range", 0.9, text), Cause("input_drift", 0.5, text)]
+        return causes_of(
+            pattern_of(
+                self._executions.ring.since(episode.onset_s - _CONTEXT_S),
+                self._layers.ring.since(episode.onset_s - _CONTEXT_S),
+                frozenset(episode.findings),
+                self._executions.thresholds.host if self._executions.thresholds else 1.0,
+                self._layers.thresholds.share if self._layers.thresholds else 0.5,
+                self._executions.drift,
+            ),
+            self._gpu.view(episode.onset_s, time_s),
+        )
 
     def _follow_shapes(
         self, episode: OpenEpisode, batch: Executions, compared: _Compared, a: int, b: int
@@ -230,6 +246,7 @@ class BuildScorer:
         self._executions.clear()
         self._layers.clear()
         self._windows.clear()
+        self._precision.clear()
         for lane in self._lanes.values():
             lane.clear()
 
@@ -249,6 +266,7 @@ class BuildScorer:
             "layers": self._layers.state(),
             "windows": self._windows.state(),
             "gpu": self._gpu.state(),
+            "precision": self._precision.state(),
             "last_s": self._last_s,
             "cold": self._cold,
             "episode": None if self.episode is None else self.episode.state(),
@@ -268,6 +286,7 @@ class BuildScorer:
         self._layers = LayerWatch.restore(hot["layers"])
         self._windows = WindowWatch.restore(hot["windows"])
         self._gpu = GpuCounters.restore(hot["gpu"])
+        self._precision = PrecisionWatch.restore(hot["precision"])
         self._last_s, self._cold = hot["last_s"], hot["cold"]
         self.episode = None if hot["episode"] is None else OpenEpisode.restore(hot["episode"])
         if heavy is not None:

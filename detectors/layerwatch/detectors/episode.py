@@ -15,6 +15,7 @@ from layerwatch.schemas.signals import Episode
 
 #: The kind of trouble that a channel sees; the first of these that has found something names the episode.
 KIND_OF_CHANNEL = {
+    "clipping": "divergence",
     "profile_switch": "host_gap",
     "single_layer": "layer_latency",
     "layer_slice": "layer_latency",
@@ -25,7 +26,6 @@ KIND_OF_CHANNEL = {
     "end_to_end_tail": "request_latency",
     "isolation_forest": "request_latency",
     "forecast": "request_latency",
-    "clipping": "divergence",
 }
 
 _SETTLING_S = 2.0  # the cause is looked at again for so long after opening, then kept

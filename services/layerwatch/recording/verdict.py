@@ -21,6 +21,10 @@ CAUSES = {
     "stream_membw": {"memory_bandwidth"},
     "cpu_starve": {"host_starvation"},
     "switching_context": {"profile_switch"},
+    "input_x2": {"quantization_range", "input_drift"},
+    "input_x4": {"quantization_range", "input_drift"},
+    "input_x8": {"quantization_range", "input_drift"},
+    "one_channel_x6": {"quantization_range", "input_drift"},
 }
 
 
