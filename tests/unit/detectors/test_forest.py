@@ -27,6 +27,14 @@ def test_scores_are_those_of_scikit_learn(rows: int, features: int, share: float
     assert np.abs(flatten(fitted).score(probes) + fitted.score_samples(probes)).max() < 1e-12
 
 
+def test_values_at_the_splits_go_the_way_of_single_precision() -> None:
+    fitted = IsolationForest(random_state=0).fit(np.random.default_rng(2).standard_normal((200, 3)))
+    forest = flatten(fitted)
+    for factor in (1 - 1e-9, 1.0, 1 + 1e-9):
+        probes = np.resize(forest.split * factor, (300, 3))
+        assert np.abs(forest.score(probes) + fitted.score_samples(probes)).max() < 1e-12
+
+
 def test_equal_values_are_no_reason_to_fail() -> None:
     rows = np.tile([[1.0, 2.0]], (50, 1))
     fitted = IsolationForest(n_estimators=5, random_state=0).fit(rows)

@@ -145,6 +145,17 @@ def test_a_restart_in_between_makes_no_difference(after_s: float) -> None:
         assert one.closed_s == other.closed_s
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("after_s", [2.0, 17.0, 30.0])
+def test_what_is_restored_is_what_was_kept(name: str, after_s: float) -> None:
+    made, middle = recording(name), index_at(name, after_s)
+    stage = stage_for(made)
+    signals_of(stage, made.batches[:middle])
+    back = restored(stage, name)
+    assert back.dump(all=True) == stage.dump(all=True)
+    assert back.update(made.batches[middle - 1]) is None
+
+
 def test_a_restart_after_every_few_messages_finds_the_same_faults() -> None:
     made = recording(FAULTY)
     stage, told = stage_for(made), []
