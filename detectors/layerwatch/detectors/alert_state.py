@@ -69,9 +69,12 @@ class AlertState(msgspec.Struct):
 
     def show(self, signal: Signal, episode: Episode) -> None:
         self.onset_s = min(self.onset_s, episode.onset_s)
+        before = self.showing.get(signal.instance)
+        # An episode that ends because another build is served now was still the former one's.
+        ended = before is not None and episode.closed_s is not None
         self.showing[signal.instance] = Showing(
             instance=signal.instance,
-            engine=signal.engine,
+            engine=before.engine if before is not None and ended else signal.engine,
             host=signal.host,
             gpu=signal.gpu,
             tier=signal.tier,

@@ -27,7 +27,8 @@ _CLIP_LEARNING = 0.5  # an outlier moves the fit by no more than this
 _CLIP_ADAPTING = 0.2
 _PRIOR = 1  # executions that a cell's borrowed level counts for
 _ADAPT_EXECUTIONS = 400  # memory of a settled cell
-_MAX_CELL_VALUES = 64 * 1024  # offsets kept over all cells: 256 KB as float32
+_MAX_CELL_VALUES = 64 * 1024  # offsets kept over all cells: 128 KB as float16
+_MAX_CELLS = 1024
 
 
 @dataclass(slots=True)
@@ -112,7 +113,7 @@ class ShapeBaseline:
             cell.seen += k
 
     def _new_cell(self, point: Point) -> _Cell:
-        if len(self._cells) >= max(64, _MAX_CELL_VALUES // self.outputs):
+        if len(self._cells) >= min(_MAX_CELLS, max(64, _MAX_CELL_VALUES // self.outputs)):
             del self._cells[min(self._cells, key=lambda key: self._cells[key].seen)]
         cell = self._cells[point.cell] = _Cell(0, np.zeros(self.outputs), np.zeros(len(self._basis)))
         return cell

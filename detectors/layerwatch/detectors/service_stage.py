@@ -12,7 +12,7 @@ from layerwatch.schemas.signals import Episode, Signal
 #: Closed episodes that are remembered, so that a repeat opens nothing.
 _REMEMBERED = 256
 
-#: An instance that said goodbye, or has been silent, is forgotten after so long (s of the present).
+#: An instance that said goodbye is forgotten after so long (s of the present).
 _FORGET_S = 600.0
 
 _UNKNOWN = Cause("unknown", 0.3, "the instance gave no cause")

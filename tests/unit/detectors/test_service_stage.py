@@ -269,3 +269,11 @@ def test_an_instance_whose_clock_was_set_back_does_not_take_the_alert_with_it() 
 def test_an_episode_without_a_cause_is_one_of_unknown_cause() -> None:
     alerts = ServiceStage("s", FOREVER_S).update(signal("a", 1, [episode("e", at_s=1, causes=[])]), 0.0)
     assert [cause.cause for cause in alerts[0].causes] == ["unknown"]
+
+
+def test_an_alert_that_ends_with_its_build_names_that_build() -> None:
+    stage = ServiceStage("s", silence_s=15.0)
+    stage.update(signal("a", 0, [episode()], engine="sha256:old"), now_s=0.0)
+    closed = episode(closed_s=T0_S + 1, updated_s=T0_S + 1)
+    (alert,) = stage.update(signal("a", 1, [closed], engine="sha256:new"), now_s=1.0)
+    assert (alert.status, alert.engine) == ("resolved", "sha256:old")
