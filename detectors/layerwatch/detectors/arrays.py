@@ -22,6 +22,12 @@ def median(values: F64) -> float:
     return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
+def clipped(values: F64, limit: F64 | float) -> F64:
+    """Within -limit..limit; np.clip is five times as slow on small arrays."""
+    out: F64 = np.minimum(np.maximum(values, -limit), limit)
+    return out
+
+
 def row_medians(values: F64) -> F64:
     """[n] of [n, m]."""
     middle = values.shape[1] // 2

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from layerwatch.detectors.arrays import F64, Ints, State
+from layerwatch.detectors.arrays import F64, Ints, State, clipped
 from layerwatch.detectors.shapes import Point, ShapeBasis
 
 #: Half a tick of the GPU's timer (source: recordings, ticks of about 1 us).
@@ -29,6 +29,7 @@ _PRIOR = 1  # executions that a cell's borrowed level counts for
 _ADAPT_EXECUTIONS = 400  # memory of a settled cell
 _MAX_CELL_VALUES = 64 * 1024  # offsets kept over all cells: 128 KB as float16
 _MAX_CELLS = 1024
+_SETTLED_STRIDE = 4
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ class ShapeBaseline:
         self._weights: F64 | None = None
         self._next_solve = _FIRST_SOLVE
         self._cells: dict[tuple[int, int], _Cell] = {}
+        self._turn = 0
 
     @property
     def fitted(self) -> bool:
@@ -72,14 +74,18 @@ class ShapeBaseline:
         counts = np.bincount(shape, minlength=len(points))
         used = np.flatnonzero(counts)
         points, counts = [points[i] for i in used], counts[used]
+        weight = self._weight(points)
+        if not weight:
+            return
         remap = np.full(int(used.max()) + 1, -1)
         remap[used] = np.arange(len(used))
         self._grow(points)
         basis = self._basis(points)
         if self._weights is not None:
             log_ms = self._tame(points, remap[shape], log_ms)
-        sums = np.zeros((len(points), self.outputs))
-        np.add.at(sums, remap[shape], log_ms)
+        belongs = (remap[shape] == np.arange(len(points))[:, None]).astype(float)
+        sums = weight * (belongs @ log_ms)
+        counts = weight * counts
         self._gram += basis.T @ (basis * counts[:, None])
         self._moment += basis.T @ sums
         self.seen += int(counts.sum())
@@ -89,13 +95,21 @@ class ShapeBaseline:
             self._solve()
             self._next_solve = int(self.seen * 1.5)
 
+    def _weight(self, points: list[Point]) -> int:
+        """0 to pass over a message: once all its shapes are settled, one of four stands for the four."""
+        cells = [self._cells.get(point.cell) for point in points]
+        if any(cell is None or cell.seen < _ADAPT_EXECUTIONS for cell in cells):
+            return 1
+        self._turn = (self._turn + 1) % _SETTLED_STRIDE
+        return 0 if self._turn else _SETTLED_STRIDE
+
     def _tame(self, points: list[Point], shape: Ints, log_ms: F64) -> F64:
         expected, seen = self.expected(points)
         clip = np.where(
             seen < SUPPORT, _CLIP_NEW, np.where(seen < _ADAPT_EXECUTIONS, _CLIP_LEARNING, _CLIP_ADAPTING)
         )
         limit = clip[shape][:, None]
-        return expected[shape] + np.clip(log_ms - expected[shape], -limit, limit)
+        return expected[shape] + clipped(log_ms - expected[shape], limit)
 
     def _settle(self, points: list[Point], basis: F64, counts: Ints, sums: F64) -> None:
         """Move each cell's offset towards its executions, quickly at first and slowly once it is known."""
@@ -145,6 +159,7 @@ class ShapeBaseline:
             "outputs": self.outputs,
             "seen": self.seen,
             "next_solve": self._next_solve,
+            "turn": self._turn,
             "columns": np.array(list(self._basis.columns), np.int16),
             "octaves": [self._basis.low, self._basis.high],
             "gram": self._gram,
@@ -159,7 +174,7 @@ class ShapeBaseline:
     @classmethod
     def restore(cls, state: State) -> ShapeBaseline:
         self = cls(state["outputs"])
-        self.seen, self._next_solve = state["seen"], state["next_solve"]
+        self.seen, self._next_solve, self._turn = state["seen"], state["next_solve"], state["turn"]
         self._basis.columns = {(int(i), int(j)): c for c, (i, j) in enumerate(state["columns"])}
         self._basis.low, self._basis.high = state["octaves"]
         self._gram = state["gram"]

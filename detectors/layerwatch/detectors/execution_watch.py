@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from layerwatch.detectors import learned
-from layerwatch.detectors.arrays import F64, Bools, State, median
+from layerwatch.detectors.arrays import F64, Bools, State, clipped, median
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.ring import Ring
 from layerwatch.detectors.scan import Scan, ScanResult
@@ -72,7 +72,7 @@ class ExecutionWatch:
         hits = rows[:, HIT] > 0
         self._host.learn(hits)
         self._end_to_end.learn(hits)
-        step = np.clip(rows[:, HOST] - self.drift, -0.2, 0.2).sum() / _DRIFT_EXECUTIONS
+        step = clipped(rows[:, HOST] - self.drift, 0.2).sum() / _DRIFT_EXECUTIONS
         self.drift += float(step)
 
     def clear(self) -> None:

@@ -17,6 +17,9 @@ _HEAVY_EVERY_S = 10.0
 
 HOT, HEAVY = "hot", "heavy"
 
+#: Event time between two signals that say nothing new (s).
+_HEARTBEAT_S = 1.0
+
 #: A value of a table must stay under Kafka's 1 MiB a message.
 _HEAVY_BYTES = 900_000
 
@@ -30,13 +33,17 @@ class InstanceStage:
         self._scorer = Scorer(manifests, models)
         self._clock_s = 0.0
         self._heavy_s = -1.0
+        self._told: Signal | None = None
 
     def take_up(self, models: Models) -> None:
         """Score with other models from now on."""
         self._scorer.models = models
 
     def update(self, batch: ProfileBatch) -> Signal | None:
-        """Raises MissingManifest or InvalidRecord; nothing has changed then."""
+        """The signal of a message; None for a repeat, which changes nothing.
+
+        Raises MissingManifest or InvalidRecord; nothing has changed then.
+        """
         cursor = Cursor(self._cursor.boot_ms, self._cursor.sequence)
         if not cursor.advance(batch.boot_ms, batch.sequence):
             return None
@@ -61,6 +68,20 @@ class InstanceStage:
             warming_up=evidence.warming_up,
             episodes=evidence.episodes,
         )
+
+    def is_news(self, signal: Signal) -> bool:
+        """Whether the service must hear of this signal: it says something new, or the last one told is a second old."""
+        told = self._told
+        news = (
+            told is None
+            or bool(signal.episodes or told.episodes)
+            or (signal.boot_ms, signal.engine, signal.state, signal.warming_up)
+            != (told.boot_ms, told.engine, told.state, told.warming_up)
+            or not 0 <= signal.time_s - told.time_s < _HEARTBEAT_S
+        )
+        if news:
+            self._told = signal
+        return news
 
     def _rebooted(self, batch: ProfileBatch) -> Scorer:
         """A new process on the same build keeps what was learnt of it, and starts its windows anew."""

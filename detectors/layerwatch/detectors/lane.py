@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from layerwatch.detectors import layer_watch as column
-from layerwatch.detectors.arrays import F64, Bools, Ints, State, median, row_medians
+from layerwatch.detectors.arrays import F64, Bools, Ints, State, clipped, median, row_medians
 from layerwatch.detectors.baseline import FLOOR_MS, SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions, LayerTimes
 from layerwatch.detectors.finding import Finding
@@ -80,7 +80,7 @@ class Lane:
     def level(self, sampled: Sampled, watching: bool) -> Finding | None:
         """One layer slower than its kind for two blocks of executions in a row; learns its wander while not `watching`."""
         judged = sampled.features[:, column.JUDGED] > 0
-        self._block += np.clip(sampled.log_ratio[judged], -1.5, 1.5).sum(0)
+        self._block += clipped(sampled.log_ratio[judged], 1.5).sum(0)
         self._block_seen += int(judged.sum())
         if self._block_seen < _BLOCK:
             return None

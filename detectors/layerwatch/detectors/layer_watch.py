@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from layerwatch.detectors import learned
-from layerwatch.detectors.arrays import F64, State, median
+from layerwatch.detectors.arrays import F64, State, clipped, median
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.ring import Ring
 from layerwatch.detectors.scan import Scan
@@ -93,11 +91,9 @@ class LayerWatch:
             return
         self._slices.learn(rows[:, HIT] > 0)
         self._common_drift += (
-            float(np.clip(rows[:, COMMON] - self._common_drift, -0.1, 0.1).sum()) / _DRIFT_EXECUTIONS
+            float(clipped(rows[:, COMMON] - self._common_drift, 0.1).sum()) / _DRIFT_EXECUTIONS
         )
-        self._total_drift += (
-            float(np.clip(rows[:, TOTAL] - self._total_drift, -0.2, 0.2).sum()) / _DRIFT_EXECUTIONS
-        )
+        self._total_drift += float(clipped(rows[:, TOTAL] - self._total_drift, 0.2).sum()) / _DRIFT_EXECUTIONS
 
     def clear(self) -> None:
         """Forget the latest executions: an episode has ended."""

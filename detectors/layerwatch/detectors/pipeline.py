@@ -47,6 +47,8 @@ class Pipeline:
         self._last[batch.instance] = batch
         if batch.state == "leaving":
             del self._last[batch.instance]
+        if not self._instances[batch.instance].is_news(signal):
+            return [], []
         service = self._services.setdefault(
             batch.service, ServiceStage(batch.service, silence_s=float("inf"))
         )

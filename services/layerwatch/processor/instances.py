@@ -58,6 +58,8 @@ class Instances:
             self._repeated.inc()
             return []
         self._executions.inc(signal.executions)
+        if not state.is_news(signal):
+            return []
         return [Outgoing(topics.SIGNALS, signal.service.encode(), encode(signal))]
 
     def dump(self, state: InstanceStage) -> dict[str, bytes]:

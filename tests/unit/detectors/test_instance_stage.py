@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -297,3 +298,13 @@ def test_an_instance_that_leaves_closes_what_is_open() -> None:
     assert [(e.id, e.closed_s) for e in signal.episodes] == [
         (before[-1].episodes[0].id, last.window_end_s + 1)
     ]
+
+
+def test_a_service_hears_of_what_is_new_and_of_every_second() -> None:
+    stage = stage_for(FAULTY)
+    given = [signal for batch in recording(FAULTY) if (signal := stage.update(batch)) is not None]
+    again = stage_for(FAULTY)
+    told = [s for batch in recording(FAULTY) if (s := again.update(batch)) is not None and again.is_news(s)]
+    assert all(after.time_s - before.time_s < 2.0 for before, after in itertools.pairwise(told))
+    assert [s.sequence for s in given if s.episodes] == [s.sequence for s in told if s.episodes]
+    assert len(told) < len(given)
