@@ -301,9 +301,9 @@ def test_an_instance_that_leaves_closes_what_is_open() -> None:
 
 
 def test_a_service_hears_of_what_is_new_and_of_every_second() -> None:
-    stage = stage_for(FAULTY)
+    stage = stage_for(recording(FAULTY))
     given = [signal for batch in recording(FAULTY) if (signal := stage.update(batch)) is not None]
-    again = stage_for(FAULTY)
+    again = stage_for(recording(FAULTY))
     told = [s for batch in recording(FAULTY) if (s := again.update(batch)) is not None and again.is_news(s)]
     assert all(after.time_s - before.time_s < 2.0 for before, after in itertools.pairwise(told))
     assert [s.sequence for s in given if s.episodes] == [s.sequence for s in told if s.episodes]
