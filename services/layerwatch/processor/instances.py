@@ -60,8 +60,8 @@ class Instances:
         self._executions.inc(signal.executions)
         return [Outgoing(topics.SIGNALS, signal.service.encode(), encode(signal))]
 
-    def dump(self, state: InstanceStage) -> dict[str, bytes]:
-        return state.dump()
+    def dump(self, state: InstanceStage, *, whole: bool) -> dict[str, bytes]:
+        return state.dump(all=whole)
 
     def tick(self, state: InstanceStage, now_s: float) -> list[Outgoing]:
         return []
