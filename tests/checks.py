@@ -6,8 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import jsonschema
+import msgspec
+
+from layerwatch.hosting.kafka_types import Record
 from layerwatch.schemas.alerts import Alert
 from layerwatch.schemas.decisions import Decision
+from layerwatch.schemas.json import load
 from layerwatch.schemas.times import unix_s
 
 #: How much later a crash may make an alert open, in event time (source: the promises in the README).
@@ -74,3 +79,20 @@ def assert_history_complete(stored: Sequence[dict[str, Any]], published: Sequenc
     kept = Counter((row["id"], row["revision"]) for row in stored)
     assert set(kept) == {(a.id, a.revision) for a in published}
     assert set(kept.values()) <= {1}
+
+
+def assert_valid_events(records: Sequence[Record], schema: str, source: str, moment: str) -> None:
+    """Each is valid by the shipped schema, and a CloudEvent in binary mode whose time is the field `moment`."""
+    validator = jsonschema.Draft202012Validator(load(schema), format_checker=jsonschema.FormatChecker())
+    assert records
+    for record in records:
+        value = msgspec.json.decode(record.value or b"")
+        validator.validate(value)
+        assert dict(record.headers) == {
+            "ce_specversion": b"1.0",
+            "ce_id": f"{value['id']}-{value['revision']}".encode(),
+            "ce_type": f"layerwatch.{schema}.v1".encode(),
+            "ce_source": source.encode(),
+            "ce_time": value[moment].encode(),
+            "content-type": b"application/json",
+        }

@@ -62,7 +62,7 @@ class Decisions:
         state.heard_s = time.monotonic()
         return self._outgoing(state.stage.update(record))
 
-    def dump(self, state: _Held) -> dict[str, bytes]:
+    def dump(self, state: _Held, *, whole: bool) -> dict[str, bytes]:
         return {_STATE: state.stage.dump()}
 
     def tick(self, state: _Held, now_s: float) -> list[Outgoing]:

@@ -39,8 +39,8 @@ class Operator(Protocol):
     def fold(self, state: Any, record: Any) -> list[Outgoing]:
         """Fold a record in. A repeat changes nothing and gives []. Raises InvalidRecord, with nothing changed."""
 
-    def dump(self, state: Any) -> dict[str, bytes]:
-        """The parts of a state that are due to be written."""
+    def dump(self, state: Any, *, whole: bool) -> dict[str, bytes]:
+        """The parts of a state that are due to be written; all of them if `whole`."""
 
     def tick(self, state: Any, now_s: float) -> list[Outgoing]:
         """Once a second for each state, with the monotonic clock of the present."""

@@ -41,6 +41,7 @@ class _Keyed:
     partition: int
     events: list[Any] = field(default_factory=list)
     dirty_since_s: float | None = None
+    whole: bool = True  # whether all its parts are written, not only those that were due
 
     def changed(self) -> None:
         if self.dirty_since_s is None:
@@ -224,33 +225,41 @@ class StreamApp:
                 self._watchdog.tick()
                 if self._app.should_stop:
                     self._watchdog.stopping()
-                closing = self._app.should_stop or self._app.rebalancing
-                await self._write_due(0.0 if closing else self._checkpoint_s)
+                await self._write_due(closing=self._app.should_stop or self._app.rebalancing)
                 await asyncio.sleep(_SWEEP_S)
         except Exception as error:  # without checkpoints nothing would ever be acknowledged
             log.exception("cannot write states")
             self._watchdog.abort(f"{type(error).__name__}: {error}")
 
-    async def _write_due(self, older_than_s: float) -> None:
-        """Write the states that changed so long ago. One at a time: a state must not overtake an earlier one."""
+    async def _write_due(self, *, closing: bool) -> None:
+        """Write the states that changed `checkpoint_s` ago, or all to their last part when this process lets go of them.
+
+        One call at a time: no state may overtake an earlier one.
+        """
         async with self._writing:
-            due_s = time.monotonic() - older_than_s
             for lane in self._lanes:
-                changed = [(key, k.dirty_since_s) for key, k in lane.keys.items()]
-                due = [key for key, since_s in changed if since_s is not None and since_s <= due_s]
+                due = [key for key, keyed in lane.keys.items() if self._is_due(keyed, closing)]
                 for i in range(0, len(due), _SWEEP_KEYS):
-                    await self._write(lane, due[i : i + _SWEEP_KEYS])
+                    await self._write(lane, due[i : i + _SWEEP_KEYS], whole=closing)
                 if lane.refused:
                     await self._acknowledge_refused(lane)
 
-    async def _write(self, lane: _Lane, keys: list[bytes]) -> None:
+    def _is_due(self, keyed: _Keyed, closing: bool) -> bool:
+        changed_s = keyed.dirty_since_s
+        if closing:
+            return changed_s is not None or not keyed.whole
+        return changed_s is not None and time.monotonic() - changed_s >= self._checkpoint_s
+
+    async def _write(self, lane: _Lane, keys: list[bytes], *, whole: bool) -> None:
         """Outputs first, then state, then acknowledgement: the order is what makes a crash harmless."""
         with self._metrics.checkpoint_seconds.time():
             taken = []
             for key in keys:
                 keyed = lane.keys[key]
-                taken.append((key, keyed, lane.operator.dump(keyed.state), keyed.events))
+                parts = lane.operator.dump(keyed.state, whole=whole)
+                taken.append((key, keyed, parts, keyed.events))
                 keyed.events, keyed.dirty_since_s = [], None
+                keyed.whole = len(parts) == len(lane.operator.parts)
             await self._settle()
             for key, keyed, parts, _ in taken:
                 self._save(lane, key, keyed.partition, parts)
@@ -280,7 +289,7 @@ class StreamApp:
     async def _revoked(self, _: Any, revoked: Any, **__: Any) -> None:
         """Another process takes over: what is not written is delivered to it again, alerts of silence are not."""
         self.ready = False
-        await self._write_due(0.0)
+        await self._write_due(closing=True)
         gone = {(tp.topic, tp.partition) for tp in revoked}
         for lane in self._lanes:
             for key in [k for k, v in lane.keys.items() if (lane.operator.source, v.partition) in gone]:

@@ -62,8 +62,8 @@ class Instances:
             return []
         return [Outgoing(topics.SIGNALS, signal.service.encode(), encode(signal))]
 
-    def dump(self, state: InstanceStage) -> dict[str, bytes]:
-        return state.dump()
+    def dump(self, state: InstanceStage, *, whole: bool) -> dict[str, bytes]:
+        return state.dump(all=whole)
 
     def tick(self, state: InstanceStage, now_s: float) -> list[Outgoing]:
         return []

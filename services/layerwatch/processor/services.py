@@ -56,7 +56,7 @@ class Services:
         self._evaluated.labels(record.service).set(state.clock_s)
         return self._outgoing(alerts)
 
-    def dump(self, state: ServiceStage) -> dict[str, bytes]:
+    def dump(self, state: ServiceStage, *, whole: bool) -> dict[str, bytes]:
         return {_STATE: state.dump()}
 
     def tick(self, state: ServiceStage, now_s: float) -> list[Outgoing]:
