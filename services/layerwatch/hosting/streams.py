@@ -119,6 +119,7 @@ class StreamApp:
         worker = faust.Worker(
             self._app, override_logging=False, redirect_stdouts=False, loglevel="WARN", quiet=True
         )
+        worker.spinner = None  # else it writes escapes to stdout, terminal or not
         worker.execute_from_commandline()
 
     def _lane(self, operator: Operator) -> _Lane:
