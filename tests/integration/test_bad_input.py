@@ -31,7 +31,7 @@ from stack import (
 from waiting import wait_until
 
 from layerwatch.broker.local import LocalBroker
-from layerwatch.hosting import kafka
+from layerwatch.hosting import kafka, topics
 from layerwatch.hosting.settings import Settings
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.codec import Reader, encode
@@ -208,14 +208,15 @@ def _resolved(settings: Settings, service: str) -> set[str]:
     return {alert["id"] for alert in decoded if alert["status"] == "resolved"}
 
 
-def test_a_manifest_that_comes_a_little_later_is_waited_for(fresh_kafka: LocalBroker, tmp_path: Path) -> None:
+def test_a_manifest_that_comes_a_little_later_is_waited_for(own_broker: LocalBroker, tmp_path: Path) -> None:
     recording = _of_another_engine(load(RESNET, "late", "late-0"), "sha256:late")
     expected = offline(recording)
     settings = patient_settings(
-        fresh_kafka,
+        own_broker,
         tmp_path,
         processor={"silence_s": 3600, "checkpoint_s": 0.5, "manifest_wait_s": 600, "hang_s": 700},
     )
+    topics.ensure(settings)
     processor = Service("processor", settings)
     with running(processor):
         processor.wait_ready()

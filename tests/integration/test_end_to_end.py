@@ -58,9 +58,12 @@ def test_the_way_through_kafka_changes_nothing_and_gives_valid_events(
     recording = load(path, name, f"{name}-0")
     expected = offline(recording)
     settings = patient_settings(fresh_kafka, tmp_path)
-    with running(Service("processor", settings), Service("decision", settings)):
+    services = Service("processor", settings), Service("decision", settings)
+    with running(*services):
         send(settings, recording)
         wait_for_decisions(settings, name, expected)
+    for service in services:
+        assert "\x1b" not in service.log.read_text(), "no escapes where there is no terminal"
     assert_valid_events(read(settings, ALERTS), "alert", "/layerwatch/processor", "updated_at")
     assert_valid_events(read(settings, ALERTS_CURRENT), "alert", "/layerwatch/processor", "updated_at")
     assert_valid_events(read(settings, DECISIONS), "decision", "/layerwatch/decision", "issued_at")

@@ -8,79 +8,34 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 
+from layerwatch.broker.local import LocalBroker
 from layerwatch.hosting.kafka import consumer
 from layerwatch.recording.npz import read_npz
 from layerwatch.recording.parquet import read_parquet
 from layerwatch.recording.tap import Tap
 from layerwatch.schemas.codec import Reader
 from layerwatch.schemas.profiles import ProfileBatch
-from layerwatch.schemas.topics import ENGINES, PROFILES, TOPICS
+from layerwatch.schemas.topics import ENGINES, PROFILES
 
 pytestmark = pytest.mark.kafka
 
 CHECKOUT = Path(__file__).parents[2]
 RESNET = CHECKOUT / "tests" / "data" / "resnet50-h200.npz"
-PARTITIONS = 4
 
 Run = Callable[..., "subprocess.Popen[str]"]
 
 
-# --- to be replaced by the shared fixture `kafka` of tests/conftest.py -------------------------------------------
 @pytest.fixture(scope="module")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    import socket
-    from string import Template
-
-    libs, home = CHECKOUT / ".layerwatch" / "kafka-libs", tmp_path_factory.mktemp("kafka")
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        port, controller = first.getsockname()[1], second.getsockname()[1]
-    properties = Template(
-        "process.roles=broker,controller\nnode.id=1\nlog.dirs=$home/data\nauto.create.topics.enable=false\n"
-        "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller\n"
-        "advertised.listeners=PLAINTEXT://127.0.0.1:$port\ncontroller.listener.names=CONTROLLER\n"
-        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
-        "controller.quorum.voters=1@127.0.0.1:$controller\noffsets.topic.replication.factor=1\n"
-    ).substitute(home=home, port=port, controller=controller)
-    (home / "server.properties").write_text(properties)
-    java = ["java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{libs}/*"]
-    formatting = ["kafka.tools.StorageTool", "format", "--cluster-id=layerwatch-tests-0000", "--config"]
-    subprocess.run([*java, *formatting, home / "server.properties"], check=True, capture_output=True)
-    with (home / "log").open("wb") as log:
-        broker = subprocess.Popen([*java, "kafka.Kafka", home / "server.properties"], stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert broker.poll() is None, (home / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        broker.terminate()
-        broker.wait(30)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def topics(bootstrap: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    declared: dict[str, Any] = {
-        topic.name: {"num_partitions": topic.partitions(PARTITIONS), "replication_factor": 1}
-        for topic in TOPICS
-    }
-    admin.create_topics(declared)
-    admin.close()
-
-
-# --- until here --------------------------------------------------------------------------------------------------
+def bootstrap(fresh_kafka: LocalBroker) -> str:
+    return fresh_kafka.bootstrap
 
 
 @pytest.fixture

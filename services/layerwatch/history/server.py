@@ -42,7 +42,7 @@ def run(settings: Settings) -> None:
         # uvicorn raises the signals that it caught once more when it has stopped: these make that harmless.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
-        connect = partial(KafkaSource, settings.kafka.servers, (ALERTS, DECISIONS))
+        connect = partial(KafkaSource, settings, (ALERTS, DECISIONS))
         ingest = Ingest(store, connect, progress, metrics, ended=end)
         ingest.start()
         _log.info("history in %s, on http://%s:%d", path, *listener.getsockname()[:2])

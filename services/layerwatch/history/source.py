@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from layerwatch.history.rows import RawRecord
 from layerwatch.history.store import Positions
+from layerwatch.hosting import kafka
+from layerwatch.hosting.settings import Settings
 from layerwatch.schemas.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 
 _POLL_MS = 500
 _ANSWER_MS = 5_000
-_KNOCK_S = 1.0
+_CLIENT: dict[str, Any] = {"client_id": "layerwatch-history", "bootstrap_timeout_ms": _ANSWER_MS}
 #: Between two questions how far the topics reach and whether they are still the same ones.
 _CHECK_S = 5.0
 
@@ -38,12 +39,13 @@ class KafkaSource:
     Raises Unavailable when Kafka does not answer, a topic is missing, or a topic is no longer the one it was.
     """
 
-    def __init__(self, servers: str, topics: Sequence[str], positions: Positions) -> None:
-        _knock(servers)
-        self._servers = servers
-        with _answering(servers), ExitStack() as opened:
-            self._admin = opened.enter_context(closing(_admin(servers)))
-            self._consumer = opened.enter_context(closing(_consumer(servers)))
+    def __init__(self, settings: Settings, topics: Sequence[str], positions: Positions) -> None:
+        self._servers = settings.kafka.servers
+        with _answering(self._servers), ExitStack() as opened:
+            admin = kafka.admin(settings, **_CLIENT, request_timeout_ms=_ANSWER_MS)
+            self._admin: Any = opened.enter_context(closing(admin))
+            # Untyped: the time-outs of its questions are no part of what is typed.
+            self._consumer: Any = opened.enter_context(closing(kafka.consumer(settings, **_CLIENT)))
             self._topics = _describe(self._admin, topics)
             self._assign(positions)
             self._opened = opened.pop_all()
@@ -124,29 +126,6 @@ class KafkaSource:
         self._opened.close()
 
 
-def _admin(servers: str) -> Any:
-    return KafkaAdminClient(
-        bootstrap_servers=servers,
-        client_id="layerwatch-history",
-        bootstrap_timeout_ms=_ANSWER_MS,
-        request_timeout_ms=_ANSWER_MS,
-        reconnect_backoff_max_ms=1_000,
-    )
-
-
-def _consumer(servers: str) -> Any:
-    return KafkaConsumer(
-        bootstrap_servers=servers,
-        client_id="layerwatch-history",
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        allow_auto_create_topics=False,
-        bootstrap_timeout_ms=_ANSWER_MS,
-        reconnect_backoff_max_ms=1_000,
-    )
-
-
 def _describe(admin: Any, names: Sequence[str]) -> dict[str, _Topic]:
     """Identity and size of each topic; raises Unavailable where one is missing."""
     answers = admin.describe_topics(list(names))
@@ -158,31 +137,12 @@ def _describe(admin: Any, names: Sequence[str]) -> dict[str, _Topic]:
     return {answer["name"]: _Topic(str(answer["topic_id"]), len(answer["partitions"])) for answer in answers}
 
 
-def _knock(servers: str) -> None:
-    """Raises Unavailable unless one server accepts a connection.
-
-    kafka-python leaves a thread behind for each client that it could not connect: none is made in vain.
-    """
-    for server in servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
-            return
-        except (OSError, ValueError):
-            continue
-    raise _silent(servers)
-
-
 @contextmanager
 def _answering(servers: str) -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        raise _silent(servers) from error
-
-
-def _silent(servers: str) -> Unavailable:
-    return Unavailable(
-        f"Kafka at {servers} does not answer: start `layerwatch broker` or `layerwatch up`,"
-        " or set LAYERWATCH_KAFKA__BOOTSTRAP"
-    )
+        raise Unavailable(
+            f"Kafka at {servers} does not answer: start `layerwatch broker` or `layerwatch up`,"
+            " or set LAYERWATCH_KAFKA__BOOTSTRAP"
+        ) from error

@@ -49,6 +49,7 @@ def faust_app(name: str, settings: Settings) -> Any:
 def run(app: Any) -> None:
     """Until SIGTERM or SIGINT; raises SystemExit at the end, as faust does."""
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, loglevel="WARN", quiet=True)
+    worker.spinner = None  # else it writes escapes to stdout, terminal or not
     worker.execute_from_commandline()
 
 

@@ -14,6 +14,13 @@ from layerwatch.hosting.settings import LogSettings
 _CHATTY = ("kafka", "aiokafka", "faust", "mode", "rocksdict", "asyncio", "uvicorn.access", "httpx")
 
 
+def _calm(record: logging.LogRecord) -> bool:
+    """A broker's first consumer group waits until its topic of offsets is there: news, no error."""
+    if "GroupCoordinatorNotAvailable" in record.getMessage():
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
 def configure(settings: LogSettings, service: str) -> None:
     """Send the root logger's records to stderr, each marked with the service. Call once, from a command."""
     json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
@@ -45,3 +52,6 @@ def configure(settings: LogSettings, service: str) -> None:
     root.setLevel(settings.level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
+    if _calm not in coordinator.filters:
+        coordinator.addFilter(_calm)

@@ -16,7 +16,10 @@ class Outgoing(NamedTuple):
 
 
 class Operator(Protocol):
-    """`name` labels metrics and names the table; `parts` are the names of the pieces that `dump` may give."""
+    """`name` labels metrics and names the table; `parts` are the names of the pieces that `dump` may give, in its order.
+
+    The first one holds how far the state has come. It is written last: a crash in between leaves the others newer.
+    """
 
     @property
     def name(self) -> str: ...

@@ -271,7 +271,7 @@ class StreamApp:
     def _save(self, lane: _Lane, key: bytes, partition: int, parts: dict[str, bytes]) -> None:
         origin = _Origin(lane.operator.source, partition)
         faust_app.current_event.set(weakref.ref(origin))
-        for part, data in parts.items():
+        for part, data in reversed(parts.items()):
             lane.table[_table_key(key, part)] = data
         faust_app.current_event.set(None)
 
