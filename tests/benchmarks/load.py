@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ def recording() -> Recording:
     return read_npz(RECORDING)
 
 
+@lru_cache(maxsize=1)
 def healthy_columns() -> tuple[Manifest, dict[str, np.ndarray]]:
     """The first healthy phase: a manifest of 150 layers, and the columns of its executions."""
     source = recording()
@@ -52,7 +54,7 @@ def messages(
     offset: int,
 ) -> Iterator[ProfileBatch]:
     """`count` messages of a second each, the executions evenly over it; the first `sampled` of each with layers."""
-    manifest, columns = _CACHE.setdefault("healthy", healthy_columns())
+    manifest, columns = healthy_columns()
     total = len(columns["shape"])
     for sequence in range(count):
         begin = (offset + sequence * executions) % total
@@ -86,10 +88,7 @@ def messages(
 
 
 def manifest() -> Manifest:
-    return _CACHE.setdefault("healthy", healthy_columns())[0]
-
-
-_CACHE: dict[str, tuple[Manifest, dict[str, np.ndarray]]] = {}
+    return healthy_columns()[0]
 
 
 def _shapes(batch: ProfileBatch) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 
 class Metrics:
@@ -12,6 +12,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.rows = Counter("layerwatch_history_rows", "Revisions stored", ["kind"], registry=self.registry)
         self.repeated = Counter(
             "layerwatch_history_repeated",
