@@ -26,6 +26,7 @@ from layerwatch.schemas.errors import LayerwatchError
 
 _RECORDING = Path(__file__).resolve().parents[3] / "tests" / "data" / "resnet50-h200.npz"
 _SPEED = 6.0
+_INTERRUPTED = 130  # as a shell says it
 _SETTLE_S = 60.0  # from the last message to the last alert's end, at most
 
 
@@ -49,11 +50,13 @@ def command(file: Path, speed: float) -> None:
         if sys.stdout.isatty():
             console.print(where_to_look(stack))
             threading.Event().wait()
+        found = all(v.caught and v.cause_right is not False for v in verdicts) and not false_alarms
+        code = 0 if found else 1
     except KeyboardInterrupt:
-        pass
+        code = _INTERRUPTED
     finally:
         stack.stop()
-    sys.exit(0 if all(v.caught and v.cause_right is not False for v in verdicts) and not false_alarms else 1)
+    sys.exit(code)
 
 
 def _watch(

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka.partitioner import DefaultPartitioner
 
 from layerwatch.hosting import faust_app
+from layerwatch.hosting.lane import Keyed, Lane
 from layerwatch.hosting.operator import Operator, Outgoing
 from layerwatch.hosting.settings import Settings
 from layerwatch.hosting.stream_metrics import StreamMetrics
@@ -31,45 +30,6 @@ log = logging.getLogger(__name__)
 
 _SWEEP_S = 0.1  # between two looks for states that are due to be written
 _SWEEP_KEYS = 64  # written at once, so that the event loop is not held for long
-
-
-@dataclass(slots=True)
-class _Keyed:
-    """A key's state, and the records folded in since it was last written."""
-
-    state: Any
-    partition: int
-    events: list[Any] = field(default_factory=list)
-    dirty_since_s: float | None = None
-    whole: bool = True  # whether all its parts are written, not only those that were due
-
-    def changed(self) -> None:
-        if self.dirty_since_s is None:
-            self.dirty_since_s = time.monotonic()
-
-
-@dataclass(slots=True)
-class _Lane:
-    """An operator at work; `refused` are records of which only a dead letter is left."""
-
-    operator: Operator
-    table: Any
-    keys: dict[bytes, _Keyed] = field(default_factory=dict)
-    refused: list[Any] = field(default_factory=list)
-
-
-class _Place(NamedTuple):
-    """What faust's tables ask of a record's message: where it came from."""
-
-    topic: str
-    partition: int
-
-
-class _Origin:
-    """Stands in for the record on whose account a table changes."""
-
-    def __init__(self, topic: str, partition: int) -> None:
-        self.message = _Place(topic, partition)
 
 
 class StreamApp:
@@ -112,11 +72,11 @@ class StreamApp:
         """Until SIGTERM or SIGINT; raises SystemExit at the end, as faust does."""
         faust_app.run(self._app)
 
-    def _lane(self, operator: Operator) -> _Lane:
+    def _lane(self, operator: Operator) -> Lane:
         # Types of bytes choose the raw codec for store and changelog; a schema would break recovery.
         table = self._app.Table(operator.name, key_type=bytes, value_type=bytes, partitions=self._partitions)
         table.send_changelog = self._followed(table.send_changelog)
-        lane = _Lane(operator, table)
+        lane = Lane(operator, table)
         source = self._topic(operator.source)
 
         async def stage(stream: Any) -> None:
@@ -143,7 +103,7 @@ class StreamApp:
             )
         return self._topics[name]
 
-    async def _handle(self, lane: _Lane, event: Any) -> None:
+    async def _handle(self, lane: Lane, event: Any) -> None:
         name = lane.operator.name
         self._watchdog.begin(name)
         try:
@@ -160,7 +120,7 @@ class StreamApp:
             keyed.changed()
         self._watchdog.done(name)
 
-    async def _fold(self, lane: _Lane, event: Any) -> tuple[_Keyed | None, list[Outgoing]]:
+    async def _fold(self, lane: Lane, event: Any) -> tuple[Keyed | None, list[Outgoing]]:
         """The state that took the record in, and what it gave; for a refused record its dead letter."""
         operator, message = lane.operator, event.message
         try:
@@ -170,9 +130,7 @@ class StreamApp:
                 raise InvalidRecord("wrong_key", f"sent with key {event.key!r} instead of {key!r}")
             keyed = lane.keys.get(key)
             if keyed is None:
-                keyed = lane.keys[key] = _Keyed(
-                    operator.restore(key, self._saved(lane, key)), message.partition
-                )
+                keyed = lane.keys[key] = lane.restored(key, message.partition)
             keyed.partition = message.partition
             outgoing = operator.fold(keyed.state, record)
         except InvalidRecord as error:
@@ -193,15 +151,10 @@ class StreamApp:
             topic = self._topic(record.topic)
             self._on_way.append(topic.send_soon(key=record.key, value=record.value, headers=record.headers))
 
-    def _saved(self, lane: _Lane, key: bytes) -> dict[str, bytes]:
-        found = ((part, lane.table.get(_table_key(key, part))) for part in lane.operator.parts)
-        return {part: data for part, data in found if data is not None}
-
     async def _main(self) -> None:
         """Beside the agents: writes states, ticks, and watches."""
-        self._writer = asyncio.create_task(
-            self._keep_writing(), name="checkpoints"
-        )  # outlives faust's own tasks
+        # Not a task of faust's, which ends before the states are written for the last time.
+        self._writer = asyncio.create_task(self._keep_writing(), name="checkpoints")
         next_tick_s = 0.0
         while not self._app.should_stop:
             self._watchdog.tick()
@@ -244,13 +197,13 @@ class StreamApp:
                 if lane.refused:
                     await self._acknowledge_refused(lane)
 
-    def _is_due(self, keyed: _Keyed, closing: bool) -> bool:
+    def _is_due(self, keyed: Keyed, closing: bool) -> bool:
         changed_s = keyed.dirty_since_s
         if closing:
             return changed_s is not None or not keyed.whole
         return changed_s is not None and time.monotonic() - changed_s >= self._checkpoint_s
 
-    async def _write(self, lane: _Lane, keys: list[bytes], *, whole: bool) -> None:
+    async def _write(self, lane: Lane, keys: list[bytes], *, whole: bool) -> None:
         """Outputs first, then state, then acknowledgement: the order is what makes a crash harmless."""
         with self._metrics.checkpoint_seconds.time():
             taken = []
@@ -262,20 +215,13 @@ class StreamApp:
                 keyed.whole = len(parts) == len(lane.operator.parts)
             await self._settle()
             for key, keyed, parts, _ in taken:
-                self._save(lane, key, keyed.partition, parts)
+                lane.save(key, keyed.partition, parts)
             await self._settle()
             for *_, events in taken:
                 for event in events:
                     event.ack()
 
-    def _save(self, lane: _Lane, key: bytes, partition: int, parts: dict[str, bytes]) -> None:
-        origin = _Origin(lane.operator.source, partition)
-        faust_app.current_event.set(weakref.ref(origin))
-        for part, data in reversed(parts.items()):
-            lane.table[_table_key(key, part)] = data
-        faust_app.current_event.set(None)
-
-    async def _acknowledge_refused(self, lane: _Lane) -> None:
+    async def _acknowledge_refused(self, lane: Lane) -> None:
         refused, lane.refused = lane.refused, []
         await self._settle()
         for event in refused:
@@ -292,27 +238,23 @@ class StreamApp:
         await self._write_due(closing=True)
         gone = {(tp.topic, tp.partition) for tp in revoked}
         for lane in self._lanes:
-            for key in [k for k, v in lane.keys.items() if (lane.operator.source, v.partition) in gone]:
-                del lane.keys[key]
+            lane.forget(gone)
 
     async def _rebalanced(self, *_: Any, **__: Any) -> None:
         """Tables are recovered: take up every state, so that silence is noticed after a restart too."""
         await asyncio.get_running_loop().run_in_executor(None, self._before)
         for lane in self._lanes:
-            for key in _known_keys(lane.table):
+            for key in lane.written_keys():
                 if key not in lane.keys:
                     self._restore(lane, key)
         self.ready = True
 
-    def _restore(self, lane: _Lane, key: bytes) -> None:
-        parts = self._saved(lane, key)
+    def _restore(self, lane: Lane, key: bytes) -> None:
+        everywhere = list(range(self._partitions))
         try:
-            state = lane.operator.restore(key, parts)
+            lane.keys[key] = lane.restored(key, DefaultPartitioner()(key, everywhere, everywhere))
         except InvalidRecord as error:
             log.warning("state of %r is left until its next record: %s", key, error)
-            return
-        everywhere = list(range(self._partitions))
-        lane.keys[key] = _Keyed(state, DefaultPartitioner()(key, everywhere, everywhere))
 
     def _watch_lag(self) -> None:
         consumer = self._app.consumer
@@ -323,15 +265,6 @@ class StreamApp:
                 lag += max(0, newest - read - 1)
         self._metrics.lag.set(lag)
         self._watchdog.behind(lag > 0)
-
-
-def _table_key(key: bytes, part: str) -> bytes:
-    return key + b"\0" + part.encode()
-
-
-def _known_keys(table: Any) -> set[bytes]:
-    stored: list[bytes] = list(table.keys())
-    return {key.rpartition(b"\0")[0] for key in stored}
 
 
 def _dead(event: Any, reason: str, detail: str) -> Outgoing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter
@@ -13,6 +15,9 @@ from layerwatch.schemas import topics
 from layerwatch.schemas.codec import Reader, encode
 from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.profiles import ProfileBatch
+
+#: Of the present, between two signals of an instance at most.
+_HEARTBEAT_S = 1.0
 
 #: Larger messages are refused: 64 executions of 4 000 layers fit.
 _MAX_BYTES = 2_000_000
@@ -28,6 +33,7 @@ class Instances:
     def __init__(self, catalogue: Catalogue, registry: CollectorRegistry) -> None:
         self._catalogue = catalogue
         self._reader = Reader(ProfileBatch)
+        self._told_s: dict[str, float] = {}  # when each instance's last signal was sent (monotonic)
         self._executions = Counter("layerwatch_executions", "Executions scored", registry=registry)
         self._repeated = Counter(
             "layerwatch_repeated", "Messages that had been folded in before", registry=registry
@@ -58,9 +64,14 @@ class Instances:
             self._repeated.inc()
             return []
         self._executions.inc(signal.executions)
-        if not state.is_news(signal):
+        if not (state.is_news(signal) or self._is_due(signal.instance)):
             return []
+        self._told_s[signal.instance] = time.monotonic()
         return [Outgoing(topics.SIGNALS, signal.service.encode(), encode(signal))]
+
+    def _is_due(self, instance: str) -> bool:
+        """Whether the service would take the instance for silent if it heard nothing: the clock of the present counts."""
+        return time.monotonic() - self._told_s.get(instance, -math.inf) >= _HEARTBEAT_S
 
     def dump(self, state: InstanceStage, *, whole: bool) -> dict[str, bytes]:
         return state.dump(all=whole)
