@@ -27,7 +27,7 @@ _CLIP_LEARNING = 0.5  # an outlier moves the fit by no more than this
 _CLIP_ADAPTING = 0.2
 _PRIOR = 1  # executions that a cell's borrowed level counts for
 _ADAPT_EXECUTIONS = 400  # memory of a settled cell
-_MAX_CELL_VALUES = 64 * 1024  # offsets kept over all cells: 128 KB as float16
+_MAX_CELL_VALUES = 64 * 1024  # offsets kept over all cells: 256 KB as float32
 _MAX_CELLS = 1024
 _SETTLED_STRIDE = 4
 
@@ -167,8 +167,8 @@ class ShapeBaseline:
             "weights": None if self._weights is None else self._weights.astype(np.float32),
             "cells": np.array(list(self._cells), np.int32).reshape(-1, 2),
             "cell_seen": np.array([cell.seen for cell in cells]),
-            "cell_offset": np.array([cell.offset for cell in cells], np.float16),
-            "cell_basis": np.array([cell.basis for cell in cells], np.float16),
+            "cell_offset": np.array([cell.offset for cell in cells], np.float32),
+            "cell_basis": np.array([cell.basis for cell in cells], np.float32),
         }
 
     @classmethod

@@ -68,6 +68,11 @@ class BuildScorer:
     def warming_up(self) -> bool:
         return self._executions.thresholds is None
 
+    @property
+    def learned(self) -> int:
+        """Executions that the end-to-end baseline rests on."""
+        return self._end_to_end.seen
+
     def update(self, batch: Executions, models: Models) -> list[Episode]:
         """Judge a batch; the open episode as it stands, and those that closed within the batch."""
         self._gpu.push(batch.counters)

@@ -14,6 +14,8 @@ from layerwatch.schemas.signals import Signal
 
 #: Event time between two writes of the baselines; a crash costs no more of them (s).
 _HEAVY_EVERY_S = 10.0
+#: Or sooner, once they rest on so much more: young baselines change with every message.
+_HEAVY_GROWTH = 1.05
 
 HOT, HEAVY = "hot", "heavy"
 
@@ -33,6 +35,7 @@ class InstanceStage:
         self._scorer = Scorer(manifests, models)
         self._clock_s = 0.0
         self._heavy_s = -1.0
+        self._heavy_learned = 0
         self._told: Signal | None = None
 
     def take_up(self, models: Models) -> None:
@@ -91,16 +94,18 @@ class InstanceStage:
         return scorer
 
     def dump(self, *, all: bool = False) -> dict[str, bytes]:
-        """The parts of the state that are due: always the hot one, the baselines every 10 s of event time."""
+        """The parts of the state that are due: always the hot one, the baselines while they grow or every 10 s."""
         head = {
             "cursor": [self._cursor.boot_ms, self._cursor.sequence],
             "clock_s": self._clock_s,
             "scorer": self._scorer.hot(),
         }
         parts = {HOT: pack(head)}
-        if all or self._clock_s - self._heavy_s >= _HEAVY_EVERY_S or self._clock_s < self._heavy_s:
+        learned = self._scorer.learned
+        grown = learned >= _HEAVY_GROWTH * self._heavy_learned
+        if all or grown or not 0 <= self._clock_s - self._heavy_s < _HEAVY_EVERY_S:
             parts[HEAVY] = _within_limit(self._scorer.heavy())
-            self._heavy_s = self._clock_s
+            self._heavy_s, self._heavy_learned = self._clock_s, learned
         return parts
 
     @classmethod
@@ -114,6 +119,7 @@ class InstanceStage:
         self._cursor = Cursor(*head["cursor"])
         self._clock_s = self._heavy_s = head["clock_s"]
         self._scorer = Scorer.restore(instance, manifests, models, head["scorer"], heavy)
+        self._heavy_learned = self._scorer.learned
         return self
 
 

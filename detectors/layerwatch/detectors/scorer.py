@@ -89,6 +89,11 @@ class Scorer:
         for build in self._builds.values():
             build.reboot()
 
+    @property
+    def learned(self) -> int:
+        """Executions that the present build's baselines rest on."""
+        return self._builds[self._current].learned if self._current in self._builds else 0
+
     def hot(self) -> State:
         """Small state that changes with every batch."""
         return {"current": self._current, "builds": {engine: b.hot() for engine, b in self._builds.items()}}
