@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
+
+import msgspec
 
 from layerwatch.detectors.arrays import State, pack, unpack
 from layerwatch.detectors.cursor import Cursor
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.scorer import Scorer
 from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.profiles import ProfileBatch
 from layerwatch.schemas.signals import Signal
 
@@ -21,6 +25,9 @@ HOT, HEAVY = "hot", "heavy"
 
 #: Event time between two signals that say nothing new (s).
 _HEARTBEAT_S = 1.0
+
+#: Of what `dump` gives; to be raised with any change to the state of a detector.
+_STATE_VERSION = 1
 
 #: A value of a table must stay under Kafka's 1 MiB a message.
 _HEAVY_BYTES = 900_000
@@ -96,6 +103,7 @@ class InstanceStage:
     def dump(self, *, all: bool = False) -> dict[str, bytes]:
         """The parts of the state that are due: always the hot one, the baselines while they grow or every 10 s."""
         head = {
+            "version": _STATE_VERSION,
             "cursor": [self._cursor.boot_ms, self._cursor.sequence],
             "clock_s": self._clock_s,
             "scorer": self._scorer.hot(),
@@ -112,9 +120,18 @@ class InstanceStage:
     def restore(
         cls, instance: str, parts: Mapping[str, bytes], manifests: Mapping[str, Manifest], models: Models
     ) -> InstanceStage:
-        """From what `dump` gave; raises MissingManifest when a build's manifest is not there (yet)."""
+        """From what `dump` gave.
+
+        Raises MissingManifest when a build's manifest is not there (yet), InvalidRecord (state_version) for a state that
+        another version of layerwatch has written.
+        """
         self = cls(manifests, models)
-        head = unpack(parts[HOT])
+        try:
+            head = unpack(parts[HOT])
+        except (ValueError, zlib.error, msgspec.MsgspecError) as error:
+            raise InvalidRecord("state_version", f"a state of {instance} cannot be read: {error}") from error
+        if head.get("version") != _STATE_VERSION:
+            raise InvalidRecord("state_version", f"{head.get('version')} where {_STATE_VERSION} is read")
         heavy = unpack(parts[HEAVY]) if HEAVY in parts else None
         self._cursor = Cursor(*head["cursor"])
         self._clock_s = self._heavy_s = head["clock_s"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -13,8 +14,10 @@ from layerwatch.hosting.operator import Outgoing
 from layerwatch.processor.catalogue import Catalogue
 from layerwatch.schemas import topics
 from layerwatch.schemas.codec import Reader, encode
-from layerwatch.schemas.errors import InvalidRecord
+from layerwatch.schemas.errors import InvalidRecord, MissingManifest
 from layerwatch.schemas.profiles import ProfileBatch
+
+log = logging.getLogger(__name__)
 
 #: Of the present, between two signals of an instance at most.
 _HEARTBEAT_S = 1.0
@@ -55,7 +58,13 @@ class Instances:
         manifests, models = self._catalogue.manifests, self._catalogue.models
         if HOT not in parts:
             return InstanceStage(manifests, models)
-        return InstanceStage.restore(key.decode(), parts, manifests, models)
+        try:
+            return InstanceStage.restore(key.decode(), parts, manifests, models)
+        except MissingManifest:
+            raise
+        except InvalidRecord as error:  # after an upgrade: what was learnt is lost, what comes is not
+            log.warning("%s learns anew: %s", key.decode(), error)
+            return InstanceStage(manifests, models)
 
     def fold(self, state: InstanceStage, record: ProfileBatch) -> list[Outgoing]:
         state.take_up(self._catalogue.models)

@@ -22,6 +22,7 @@ from detection import (
     verdict,
 )
 
+from layerwatch.detectors.arrays import pack
 from layerwatch.detectors.instance_stage import HEAVY, HOT, InstanceStage
 from layerwatch.schemas.errors import InvalidRecord, MissingManifest
 from layerwatch.schemas.profiles import ProfileBatch
@@ -323,3 +324,10 @@ def test_a_crash_while_baselines_are_young_changes_nothing() -> None:
         told += signals_of(stage, [batch])
         saved |= stage.dump()
     assert [e.id for s in told for e in s.episodes] == [e.id for s in whole for e in s.episodes]
+
+
+@pytest.mark.parametrize("written", [b"not a state", pack({"version": 0}), pack({})])
+def test_a_state_of_another_version_is_refused_by_name(written: bytes) -> None:
+    with pytest.raises(InvalidRecord) as error:
+        InstanceStage.restore("i", {HOT: written}, {}, models())
+    assert error.value.reason == "state_version"
