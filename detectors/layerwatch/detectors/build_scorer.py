@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from layerwatch.detectors.arrays import F64, Bools, State
 from layerwatch.detectors.baseline import SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.causes import causes_of, pattern_of
+from layerwatch.detectors.comparison import Compared, subtract_layers
 from layerwatch.detectors.episode import OpenEpisode
 from layerwatch.detectors.execution_watch import ExecutionWatch
 from layerwatch.detectors.finding import Finding
@@ -20,7 +20,7 @@ from layerwatch.detectors.lane import Lane, Sampled
 from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
-from layerwatch.detectors.shapes import Point, point_of
+from layerwatch.detectors.shapes import point_of
 from layerwatch.detectors.window_watch import WindowWatch
 from layerwatch.schemas.alerts import Cause
 from layerwatch.schemas.engines import Layer, Manifest
@@ -30,18 +30,6 @@ _CHUNK = 32  # executions judged at once
 _IDLE_S, _COLD_EXECUTIONS = 1.0, 5  # after a pause, so many executions are slow without anything being wrong
 _REMEMBERED = 3  # messages whose layers are kept, for the executions between an onset and its finding
 _CONTEXT_S = 0.6  # before the onset, looked at for the cause
-
-
-@dataclass(frozen=True, slots=True)
-class _Compared:
-    """A batch against the baselines."""
-
-    points: list[Point]
-    rows: F64  # [n, 8], columns of ExecutionWatch
-    skip: Bools
-    sampled: list[Sampled]
-    sampled_rows: F64  # [k, 8], columns of LayerWatch, judged ones only
-    sampled_at: F64  # [k] index into the batch
 
 
 class BuildScorer:
@@ -108,7 +96,7 @@ class BuildScorer:
         self._recent.clear()
         self._last_s, self._cold = 0.0, _COLD_EXECUTIONS
 
-    def _compare(self, batch: Executions) -> _Compared:
+    def _compare(self, batch: Executions) -> Compared:
         points = [point_of(shape) for shape in batch.shapes]
         skip = self._cold_executions(batch)
         n = len(batch)
@@ -129,12 +117,12 @@ class BuildScorer:
             against = lane.compare(batch, block, points, skip)
             if against is not None and len(against.rows):
                 sampled.append(against)
-                _subtract_layers(rows, against)
+                subtract_layers(rows, against)
         at = np.concatenate([s.rows for s in sampled]) if sampled else np.empty(0, np.int64)
         features = np.concatenate([s.features for s in sampled]) if sampled else np.empty((0, 8))
         order = np.argsort(at, kind="stable")
         order = order[features[order, JUDGED] > 0]
-        return _Compared(points, rows, skip, sampled, features[order], at[order])
+        return Compared(points, rows, skip, sampled, features[order], at[order])
 
     def _cold_executions(self, batch: Executions) -> Bools:
         """The first executions of a process and those after a pause: slow by nature."""
@@ -148,7 +136,7 @@ class BuildScorer:
         self._last_s = float(batch.times_s[-1])
         return skip
 
-    def _judge(self, batch: Executions, compared: _Compared, a: int, b: int, models: Models) -> bool:
+    def _judge(self, batch: Executions, compared: Compared, a: int, b: int, models: Models) -> bool:
         """Judge executions a..b; True if they may be learnt from."""
         rows = compared.rows[a:b]
         inside = (compared.sampled_at >= a) & (compared.sampled_at < b)
@@ -175,7 +163,7 @@ class BuildScorer:
         self._follow(self.episode, batch, compared, a, b, findings, hit, time_s)
         return False
 
-    def _single_layers(self, compared: _Compared) -> list[Finding]:
+    def _single_layers(self, compared: Compared) -> list[Finding]:
         found = (self._lanes[s.profile].level(s, not self.warming_up) for s in compared.sampled)
         return [finding for finding in found if finding is not None]
 
@@ -184,7 +172,7 @@ class BuildScorer:
             return []
         return self._precision.step(batch.times_s[batch.precision.rows], batch.precision)
 
-    def _open(self, findings: list[Finding], time_s: float, compared: _Compared) -> None:
+    def _open(self, findings: list[Finding], time_s: float, compared: Compared) -> None:
         self.episode = OpenEpisode.open(self._instance, self._manifest.engine, findings, time_s)
         for sampled in self._recent:
             self.episode.excesses.add(sampled, self.episode.onset_s)
@@ -193,7 +181,7 @@ class BuildScorer:
         self,
         episode: OpenEpisode,
         batch: Executions,
-        compared: _Compared,
+        compared: Compared,
         a: int,
         b: int,
         findings: list[Finding],
@@ -235,7 +223,7 @@ class BuildScorer:
         )
 
     def _follow_shapes(
-        self, episode: OpenEpisode, batch: Executions, compared: _Compared, a: int, b: int
+        self, episode: OpenEpisode, batch: Executions, compared: Compared, a: int, b: int
     ) -> None:
         keys = batch.profile[a:b] * len(batch.shapes) + batch.shape[a:b]
         for key in np.unique(keys):
@@ -255,7 +243,7 @@ class BuildScorer:
         for lane in self._lanes.values():
             lane.clear()
 
-    def _learn(self, batch: Executions, compared: _Compared, healthy: Bools) -> None:
+    def _learn(self, batch: Executions, compared: Compared, healthy: Bools) -> None:
         fit = healthy & ~compared.skip
         plain = fit & ~batch.switched
         if plain.any():
@@ -298,13 +286,3 @@ class BuildScorer:
             self._end_to_end = ShapeBaseline.restore(heavy["end_to_end"])
             self._lanes = {int(profile): Lane.restore(state) for profile, state in heavy["lanes"].items()}
         return self
-
-
-def _subtract_layers(rows: F64, sampled: Sampled) -> None:
-    """Where the layers of an execution are known, its host part is what their excess does not explain."""
-    judged = sampled.features[:, JUDGED] > 0
-    at = sampled.rows[judged]
-    expected_ms = rows[at, e.EXPECTED_MS]
-    excess_ms = np.maximum(sampled.excess_ms[judged], 0.0)
-    rest_ms = np.maximum(rows[at, e.END_TO_END_MS] - excess_ms, 0.1 * expected_ms)
-    rows[at, e.HOST] = np.log(rest_ms / expected_ms)
