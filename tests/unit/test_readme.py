@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from layerwatch.cli.main import COMMANDS
 from layerwatch.hosting import settings
@@ -14,7 +17,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text()
 
 
-def test_every_setting_is_told_with_its_default() -> None:
+def test_every_setting_is_told_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(settings.PREFIX)]:
+        monkeypatch.delenv(name)
     for path, value, _, description in settings.describe(settings.Settings()):
         shown = "" if value is None else f"`{value}`"
         assert f"| `{settings.variable(path)}` | {shown} | {description} |" in README

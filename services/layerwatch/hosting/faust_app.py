@@ -27,6 +27,20 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = _FETCH_WAIT_MS  # read when it starts
         return consumer
 
+    async def seek_to_committed(self) -> Any:
+        return await self.call_thread(self._seek_to_committed_or_beginning)
+
+    async def _seek_to_committed_or_beginning(self) -> Any:
+        """After a rebalance. What faust had read ahead is dropped then; a partition without a commit must be read anew."""
+        consumer = self._ensure_consumer()
+        committed = await consumer.seek_to_committed()
+        uncommitted = [
+            tp for tp, offset in committed.items() if not offset and not tp.topic.endswith("-changelog")
+        ]
+        if uncommitted:
+            await consumer.seek_to_beginning(*uncommitted)
+        return committed
+
 
 class _Consumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> _ConsumerThread:

@@ -106,6 +106,7 @@ class StreamApp:
     async def _handle(self, lane: Lane, event: Any) -> None:
         name = lane.operator.name
         self._watchdog.begin(name)
+        taken = lane.take(event)
         try:
             keyed, outgoing = await self._fold(lane, event)
         except Exception as error:  # a defect of ours: nothing is acknowledged, so nothing is lost
@@ -114,9 +115,9 @@ class StreamApp:
             return
         self._send(outgoing)
         if keyed is None:
-            lane.refused.append(event)
+            lane.refused.append(taken)
         else:
-            keyed.events.append(event)
+            keyed.records.append(taken)
             keyed.changed()
         self._watchdog.done(name)
 
@@ -210,22 +211,19 @@ class StreamApp:
             for key in keys:
                 keyed = lane.keys[key]
                 parts = lane.operator.dump(keyed.state, whole=whole)
-                taken.append((key, keyed, parts, keyed.events))
-                keyed.events, keyed.dirty_since_s = [], None
+                taken.append((key, keyed, parts, keyed.records))
+                keyed.records, keyed.dirty_since_s = [], None
                 keyed.whole = len(parts) == len(lane.operator.parts)
             await self._settle()
             for key, keyed, parts, _ in taken:
                 lane.save(key, keyed.partition, parts)
             await self._settle()
-            for *_, events in taken:
-                for event in events:
-                    event.ack()
+            lane.acknowledge([record for *_, records in taken for record in records])
 
     async def _acknowledge_refused(self, lane: Lane) -> None:
         refused, lane.refused = lane.refused, []
         await self._settle()
-        for event in refused:
-            event.ack()
+        lane.acknowledge(refused)
 
     async def _settle(self) -> None:
         """Until Kafka has acknowledged all that was sent so far; raises what it refused."""
