@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from layerwatch.hosting.faust_app import current_event
 from layerwatch.hosting.operator import Operator
-
-
-@dataclass(slots=True)
-class Taken:
-    """A record that was taken up; `done` once nothing of it can be lost any more."""
-
-    event: Any
-    done: bool = False
+from layerwatch.hosting.positions import Partition, Taken
 
 
 @dataclass(slots=True)
@@ -57,25 +49,6 @@ class Lane:
     table: Any
     keys: dict[bytes, Keyed] = field(default_factory=dict)
     refused: list[Taken] = field(default_factory=list)
-    in_order: dict[int, deque[Taken]] = field(default_factory=dict)  # by partition
-
-    def take(self, event: Any) -> Taken:
-        """Note a record, in the order of its partition."""
-        taken = Taken(event)
-        self.in_order.setdefault(event.message.partition, deque()).append(taken)
-        return taken
-
-    def acknowledge(self, records: list[Taken]) -> None:
-        """These are done; faust hears of them in the order of their partition.
-
-        Told of a later record first, it would commit past an earlier one: `Consumer._new_offset` allows a gap of one
-        record, and any gap before the first commit.
-        """
-        for record in records:
-            record.done = True
-        for waiting in self.in_order.values():
-            while waiting and waiting[0].done:
-                waiting.popleft().event.ack()
 
     def restored(self, key: bytes, partition: int) -> Keyed:
         """A key's state as it was written, or a new one. Raises InvalidRecord when it cannot be had."""
@@ -96,13 +69,10 @@ class Lane:
         stored: list[bytes] = list(self.table.keys())
         return {key.rpartition(b"\0")[0] for key in stored}
 
-    def forget(self, partitions: set[tuple[str, int]]) -> None:
-        """Drop the states of partitions (topic, number) that another process owns now."""
+    def forget(self, partitions: set[Partition]) -> None:
+        """Drop the states of partitions that another process owns now."""
         for key in [k for k, v in self.keys.items() if (self.operator.source, v.partition) in partitions]:
             del self.keys[key]
-        for topic, partition in partitions:
-            if topic == self.operator.source:
-                self.in_order.pop(partition, None)
 
 
 def _table_key(key: bytes, part: str) -> bytes:

@@ -18,6 +18,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from layerwatch.hosting import faust_app
 from layerwatch.hosting.lane import Keyed, Lane
 from layerwatch.hosting.operator import Operator, Outgoing
+from layerwatch.hosting.positions import Partition, Positions
 from layerwatch.hosting.settings import Settings
 from layerwatch.hosting.stream_metrics import StreamMetrics
 from layerwatch.hosting.watchdog import Watchdog
@@ -58,7 +59,8 @@ class StreamApp:
         self._before = before
         self._partitions = settings.kafka.partitions
         self.ready = False
-        self._app = faust_app.faust_app(name, settings)
+        self._positions = Positions()
+        self._app = faust_app.faust_app(name, settings, self._positions)
         self._topics: dict[str, Any] = {}
         self._on_way: list[Any] = []  # futures of what Kafka has not acknowledged, as far as we know
         self._writer: asyncio.Task[None] | None = None
@@ -104,9 +106,11 @@ class StreamApp:
         return self._topics[name]
 
     async def _handle(self, lane: Lane, event: Any) -> None:
-        name = lane.operator.name
+        name, message = lane.operator.name, event.message
+        taken = self._positions.take(Partition(message.topic, message.partition), message.offset)
+        if taken is None:
+            return
         self._watchdog.begin(name)
-        taken = lane.take(event)
         try:
             keyed, outgoing = await self._fold(lane, event)
         except Exception as error:  # a defect of ours: nothing is acknowledged, so nothing is lost
@@ -218,12 +222,12 @@ class StreamApp:
             for key, keyed, parts, _ in taken:
                 lane.save(key, keyed.partition, parts)
             await self._settle()
-            lane.acknowledge([record for *_, records in taken for record in records])
+            self._positions.finish(record for *_, records in taken for record in records)
 
     async def _acknowledge_refused(self, lane: Lane) -> None:
         refused, lane.refused = lane.refused, []
         await self._settle()
-        lane.acknowledge(refused)
+        self._positions.finish(refused)
 
     async def _settle(self) -> None:
         """Until Kafka has acknowledged all that was sent so far; raises what it refused."""
@@ -234,7 +238,8 @@ class StreamApp:
         """Another process takes over: what is not written is delivered to it again, alerts of silence are not."""
         self.ready = False
         await self._write_due(closing=True)
-        gone = {(tp.topic, tp.partition) for tp in revoked}
+        gone = {Partition(tp.topic, tp.partition) for tp in revoked}
+        self._positions.end(gone)
         for lane in self._lanes:
             lane.forget(gone)
 
@@ -258,9 +263,9 @@ class StreamApp:
         consumer = self._app.consumer
         lag = 0
         for tp in consumer.assignment() if self.ready else ():
-            newest, read = consumer.highwater(tp), consumer._read_offset.get(tp)
-            if tp.topic in self._topics and newest and read is not None:
-                lag += max(0, newest - read - 1)
+            newest, following = consumer.highwater(tp), self._positions.next(Partition(*tp))
+            if newest and following is not None:
+                lag += max(0, newest - following)
         self._metrics.lag.set(lag)
         self._watchdog.behind(lag > 0)
 
