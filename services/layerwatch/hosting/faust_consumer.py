@@ -48,7 +48,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = self._ensure_consumer()
         committed = {tp: await consumer.committed(tp) for tp in partitions}
         known = {tp: offset for tp, offset in committed.items() if offset is not None and offset >= 0}
-        return known | await consumer.beginning_offsets([tp for tp in partitions if tp not in known])
+        first: dict[Any, int] = await consumer.beginning_offsets([tp for tp in partitions if tp not in known])
+        return known | first
 
 
 class _Consumer(driver.Consumer):  # type: ignore[misc]
