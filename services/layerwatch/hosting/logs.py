@@ -21,7 +21,9 @@ def _calm(record: logging.LogRecord) -> bool:
     between waiting for its socket and reading from it.
     """
     waits = "GroupCoordinatorNotAvailable" in record.getMessage()
-    closed = record.exc_info is not None and "'NoneType' object has no attribute 'recv'" in str(record.exc_info[1])
+    closed = record.exc_info is not None and "'NoneType' object has no attribute 'recv'" in str(
+        record.exc_info[1]
+    )
     if waits or closed:
         record.levelno, record.levelname = logging.INFO, "INFO"
         record.exc_info = None
