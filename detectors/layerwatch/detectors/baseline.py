@@ -19,8 +19,8 @@ from layerwatch.detectors.shapes import Key, Point, ShapeBasis
 #: Half a tick of the GPU's timer (source: recordings, ticks of about 1 us).
 FLOOR_MS = 5e-4
 
-#: Executions of a cell before it is judged.
-SUPPORT = 8
+#: Executions that a baseline rests on before it judges; where few are sampled, waiting for as many takes too long.
+SUPPORT, SPARSE_SUPPORT = 8, 3
 
 _FIRST_SOLVE = 64
 _CLIP_NEW = 6.0  # log units; a shape never seen may cost 400 times what it borrows
@@ -62,7 +62,8 @@ class ShapeBaseline:
     def expected(self, points: list[Point]) -> tuple[F64, Ints]:
         """(log ms [points, outputs], executions that each one rests on [points]); needs `fitted`.
 
-        Those of the point's cell; or those of the same batch and length in any alignment, if the alignment is known too.
+        Those of the point's cell; or those of the same batch and length in any alignment, and half of those of the
+        neighbouring lengths, if the alignment is known too.
         """
         assert self._weights is not None
         log_ms = self._basis(points) @ self._weights
@@ -71,9 +72,14 @@ class ShapeBaseline:
             cell = self._cells.get(point.cell)
             if cell is not None:
                 log_ms[row] += cell.offset
-            size, alignment = _support_keys(point.cell)
-            support[row] = max(cell.seen if cell else 0, min(self._support[size], self._support[alignment]))
+            support[row] = max(cell.seen if cell else 0, self._borrowed(point))
         return log_ms, support
+
+    def _borrowed(self, point: Point) -> int:
+        size, alignment = _support_keys(point.cell)
+        batch, octave, _ = size
+        beside = self._support[batch, octave - 1, 0] + self._support[batch, octave + 1, 0]
+        return min(self._support[size] + beside // 2, self._support[alignment])
 
     def learn(self, points: list[Point], shape: Ints, log_ms: F64) -> None:
         """Fold in healthy executions: `shape` [k] into `points`, `log_ms` [k, outputs]."""
@@ -95,6 +101,9 @@ class ShapeBaseline:
         self._gram += basis.T @ (basis * counts[:, None])
         self._moment += basis.T @ sums
         self.seen += int(counts.sum())
+        for point, count in zip(points, counts, strict=True):
+            for key in _support_keys(point.cell):
+                self._support[key] += int(count)
         if self._weights is not None:
             self._settle(points, basis, counts, sums)
         if self.seen >= self._next_solve:
@@ -133,19 +142,12 @@ class ShapeBaseline:
             )
             cell.basis += (basis[row] - cell.basis) * (k / (cell.seen + k))
             cell.seen += k
-            for key in _support_keys(point.cell):
-                self._support[key] += k
 
     def _new_cell(self, point: Point) -> _Cell:
         if len(self._cells) >= min(_MAX_CELLS, max(64, _MAX_CELL_VALUES // self.outputs)):
-            rarest = min(self._cells, key=lambda key: self._cells[key].seen)
-            self._unsupport(rarest, self._cells.pop(rarest).seen)
+            del self._cells[min(self._cells, key=lambda key: self._cells[key].seen)]
         cell = self._cells[point.cell] = _Cell(0, np.zeros(self.outputs), np.zeros(len(self._basis)))
         return cell
-
-    def _unsupport(self, cell: Key, seen: int) -> None:
-        for key in _support_keys(cell):
-            self._support[key] -= seen
 
     def _solve(self) -> None:
         weights = self._fit()
@@ -192,6 +194,7 @@ class ShapeBaseline:
             "level": weights[0].astype(np.float32),
             "weights": weights[1:].astype(np.float16),
             "cells": np.array(list(self._cells), np.int32).reshape(-1, 3),
+            "support": np.array([[*key, n] for key, n in self._support.items()], np.int64).reshape(-1, 4),
             "cell_seen": np.array([cell.seen for cell in cells]),
             "cell_offset": np.array(offsets, np.float16),
             "cell_basis": np.array([cell.basis for cell in cells], np.float16),
@@ -217,8 +220,8 @@ class ShapeBaseline:
                 state["cell_offset"][row].astype(np.float64),
                 state["cell_basis"][row].astype(np.float64),
             )
-            for part in _support_keys(key):
-                self._support[part] += self._cells[key].seen
+        for *key, executions in state["support"].tolist():
+            self._support[key[0], key[1], key[2]] = executions
         return self
 
 

@@ -18,6 +18,7 @@ from layerwatch.schemas.alerts import Cause
 
 _PCIE_MIB_S = 10_000
 _DRAM_PCT = 55
+_SAMPLED_TO_BE_SURE = 10  # that the layers are as usual: a starved host shows in them too
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Pattern:
     common: float
     total: float
     switched_hits: float  # share of the hits that had switched profile
+    sampled: int  # executions whose layers are known
 
 
 def pattern_of(
@@ -58,6 +60,7 @@ def pattern_of(
         common=median(sampled[:, s.COMMON]) if layered else 0.0,
         total=median(sampled[:, s.TOTAL]) if layered else 0.0,
         switched_hits=float(switched.mean()),
+        sampled=len(sampled),
     )
 
 
@@ -131,7 +134,7 @@ def _host_cause(p: Pattern, confidence: float, more: str) -> Cause:
     if p.host_p50 > 2.2 and p.slices < 0.1:
         return Cause("interpreter_lock", confidence, seen + layers + more)
     steady = p.host_p50 > max(0.35, p.host_usual + 0.3) and p.host_p95 - p.host_p50 < 0.9 and p.slices < 0.02
-    if steady:
+    if steady and p.sampled >= _SAMPLED_TO_BE_SURE:
         return Cause("allocation", confidence - 0.2, seen + layers + more)
     return Cause("host_starvation", confidence, seen + layers + more)
 
