@@ -23,7 +23,10 @@ _KEPT = 192  # the windows below, and the context of a cause
 _COMMON_WINDOW, _TOTAL_WINDOW = 20, 50
 _SPARSE = 0.4  # where fewer executions are sampled, windows are this part as long
 _DRIFT_EXECUTIONS = 2000
-_SLICE_RATE, _PRIOR_EXECUTIONS = 1e-4, 5000  # of 27 000 healthy executions, none has a slice of a quarter (recordings)
+_SLICE_RATE, _PRIOR_EXECUTIONS = (
+    1e-4,
+    5000,
+)  # of 27 000 healthy executions, none has a slice of a quarter (recordings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,10 @@ class LayerWatch:
     def restore(cls, state: State) -> LayerWatch:
         self = cls()
         self.thresholds = None if state["thresholds"] is None else Thresholds(*state["thresholds"])
-        self.ring, self._slices = Ring.restore(state["ring"]), Scan.restore(state["slices"], _SLICE_RATE, _PRIOR_EXECUTIONS)
+        self.ring, self._slices = (
+            Ring.restore(state["ring"]),
+            Scan.restore(state["slices"], _SLICE_RATE, _PRIOR_EXECUTIONS),
+        )
         self._learning = None if state["learning"] is None else Ring.restore(state["learning"])
         self._common_drift, self._total_drift = state["drift"]
         return self
