@@ -37,7 +37,7 @@ FIELDS = {
             "expected_block",
             "layers_right",
         ),
-        "alerts",
+        *("closed_after_s", "alerts"),
     },
     "healthy": {"phase", "start_s", "end_s", "false_alarms"},
     "alert": {

@@ -12,6 +12,7 @@ from layerwatch.cli.progress import Progress
 from layerwatch.cli.verdicts import show
 from layerwatch.evaluation.conditions import Condition
 from layerwatch.evaluation.record import record_of
+from layerwatch.evaluation.report.page import page_of
 from layerwatch.evaluation.run import Evaluation, evaluate
 from layerwatch.hosting.files import replace_whole
 from layerwatch.recording.open import open_recording
@@ -32,8 +33,15 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--without-counters", is_flag=True, help="Hide the GPU's counters, as on GPUs before Hopper.")
 @click.option("--json", "out", type=_FILE, metavar="OUT", help="Write all verdicts and alerts here, as JSON.")
+@click.option(
+    "--report", type=_FILE, metavar="OUT.html", help="Write a page with a picture of each recording here."
+)
 def command(
-    files: tuple[Path, ...], samples: tuple[float, ...], without_counters: bool, out: Path | None
+    files: tuple[Path, ...],
+    samples: tuple[float, ...],
+    without_counters: bool,
+    out: Path | None,
+    report: Path | None,
 ) -> None:
     """Run the detectors over the recordings FILES (.npz or .parquet) and judge what they find.
 
@@ -45,6 +53,8 @@ def command(
     show(evaluations)
     if out is not None:
         _write(out, json.dumps(record_of(evaluations), indent=1, ensure_ascii=False) + "\n")
+    if report is not None:
+        _write(report, page_of(evaluations))
 
 
 def _evaluate(file: Path, condition: Condition) -> Evaluation:

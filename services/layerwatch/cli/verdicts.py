@@ -48,6 +48,7 @@ _FAULT_COLUMNS = (
     "first cause",
     "first layer",
     "alerts",
+    "closed after",
 )
 _ALERT_COLUMNS = ("at", "lasted", "severity", "kind", "cause", "layer")
 _TOTAL_COLUMNS = ("detector", "faults", "caught", "in time", "cause right", "alerts a fault", "false alarms")
@@ -56,8 +57,9 @@ _TOTAL_COLUMNS = ("detector", "faults", "caught", "in time", "cause right", "ale
 def _fault_row(verdict: FaultVerdict, start_s: float) -> tuple[str, ...]:
     first = verdict.first
     start = f"{verdict.phase.start_s - start_s:.1f} s"
+    closed = "" if verdict.closed_after_s is None else f"{verdict.closed_after_s:.1f} s"
     if first is None or verdict.delay_s is None:
-        return (verdict.phase.name, start, "no", "", "", "", "", "", str(verdict.alerts))
+        return (verdict.phase.name, start, "no", "", "", "", "", "", str(verdict.alerts), closed)
     switches = f", {verdict.delay_switches} switches" if verdict.delay_switches else ""
     return (
         verdict.phase.name,
@@ -69,6 +71,7 @@ def _fault_row(verdict: FaultVerdict, start_s: float) -> tuple[str, ...]:
         first.cause + _remark(verdict.cause_right),
         first.where[:_WIDEST] + ("" if verdict.layers_right is not False else " (wrong)"),
         str(verdict.alerts),
+        closed,
     )
 
 

@@ -76,6 +76,7 @@ def _fault(verdict: FaultVerdict, start_s: float) -> dict[str, Any]:
         "delay_s": None if verdict.delay_s is None else round(verdict.delay_s, 3),
         "delay_executions": verdict.delay_executions,
         "delay_switches": verdict.delay_switches,
+        "closed_after_s": None if verdict.closed_after_s is None else round(verdict.closed_after_s, 3),
         "first_alert": None if first is None else first.id,
         "cause": None if first is None else first.cause,
         "expected_causes": sorted(verdict.expected.causes),

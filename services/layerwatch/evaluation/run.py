@@ -14,17 +14,23 @@ from layerwatch.evaluation.verdict import Judgement, judge
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.alerts import Alert
 from layerwatch.schemas.errors import InvalidRecord
+from layerwatch.schemas.times import unix_s
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One recording under one condition. `refused`: messages that the detectors could not read."""
+    """One recording under one condition.
+
+    `spoke_s`: when each detector first was part of an alert, by the alert's id and the detector's name (unix s).
+    `refused`: messages that the detectors could not read.
+    """
 
     recording: Recording = field(repr=False)
     condition: Condition
     judgement: Judgement
     naive: list[NaiveVerdict]
     tables: list[InstanceTable] = field(repr=False)
+    spoke_s: dict[tuple[str, str], float] = field(repr=False)
     refused: int
 
 
@@ -40,7 +46,7 @@ def evaluate(
     revisions, refused = alerts_of(recording, models, progress)
     judgement = judge(recording.phases, revisions, tables)
     naive = compare(tables, recording.phases) if judgement.labelled else []
-    return Evaluation(recording, condition, judgement, naive, tables, refused)
+    return Evaluation(recording, condition, judgement, naive, tables, _spoke_s(revisions), refused)
 
 
 def alerts_of(
@@ -62,3 +68,12 @@ def alerts_of(
         executions += len(batch.end_to_end_ms) // 4
         progress(executions)
     return alerts + pipeline.finish()[0], refused
+
+
+def _spoke_s(revisions: list[Alert]) -> dict[tuple[str, str], float]:
+    spoke_s: dict[tuple[str, str], float] = {}
+    for alert in revisions:
+        time = alert.opened_at if alert.revision == 1 else alert.updated_at
+        for detector in alert.detectors:
+            spoke_s.setdefault((alert.id, detector.name), unix_s(time))
+    return spoke_s

@@ -99,6 +99,15 @@ class FaultVerdict:
         return self.expected.block in self.first.where
 
     @property
+    def closed_after_s(self) -> float | None:
+        """From the phase's end to the end of its last alert; None where there is none, or one still fires."""
+        told = [self.first, *self.warnings, *self.afterwards]
+        closed = [found.last.closed_at for found in told if found is not None]
+        if not closed or None in closed:
+            return None
+        return max(unix_s(at) for at in closed if at is not None) - self.phase.end_s
+
+    @property
     def alerts(self) -> int:
         """Alerts of warning or above that one trouble cost people."""
         return len(self.warnings) + len(self.afterwards)

@@ -109,6 +109,12 @@ def test_an_alert_just_after_the_end_neither_catches_nor_is_false() -> None:
     assert (verdict.caught, verdict.alerts) == (False, 1)
 
 
+def test_how_long_the_last_alert_outlives_the_fault_is_told() -> None:
+    closed = alert(12, revision=2, status="resolved", closed_at=rfc3339(T0_S + 26))
+    assert fault(alert(12), closed).closed_after_s == 6.0
+    assert fault(alert(12)).closed_after_s is None
+
+
 def test_an_alert_in_a_fault_belongs_to_it_and_not_to_the_one_that_has_just_ended() -> None:
     phases = [phase("cpu_starve", 10, 20), phase("cotenant_h2d", 20.5, 30)]
     first, second = judge(phases, [alert(21, "pcie_contention")]).faults
