@@ -157,7 +157,8 @@ class BuildScorer:
             self._gpu.learn()
         if b == len(batch):
             findings += self._levels(compared, float(rows[-1, e.TIME])) + self._clipping(batch)
-        findings += self._windows.step(
+        findings = _heard(findings, models)
+        windows = self._windows.step(
             rows,
             self._executions.ring,
             self._layers.ring,
@@ -165,6 +166,7 @@ class BuildScorer:
             suspicious=bool(findings),
             sampled_all=all_sampled,
         )
+        findings += _heard(windows, models)
         hit = bool((rows[:, e.HIT] > 0).any() or (len(layers) and (layers[:, -1] > 0).any()))
         time_s = float(rows[-1, e.TIME])
         if self.episode is None and findings:
@@ -333,3 +335,7 @@ class BuildScorer:
                 if int(profile) in self._lanes:
                     self._lanes[int(profile)].levels.load(state)
         return self
+
+
+def _heard(findings: list[Finding], models: Models) -> list[Finding]:
+    return [finding for finding in findings if finding.channel not in models.silenced]

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from layerwatch.cli.numbers import Positive
-from layerwatch.cli.progress import Progress
-from layerwatch.cli.verdicts import show
-from layerwatch.evaluation.conditions import Condition
-from layerwatch.evaluation.record import record_of
-from layerwatch.evaluation.report.page import page_of
-from layerwatch.evaluation.run import Evaluation, evaluate
 from layerwatch.hosting.files import replace_whole
-from layerwatch.recording.open import open_recording
 from layerwatch.schemas.errors import ConfigError
 
 _FILE = click.Path(path_type=Path)
@@ -32,9 +27,21 @@ _FILE = click.Path(path_type=Path)
     help="Keep the layers of this share of the executions only; may be repeated.  [default: 1]",
 )
 @click.option("--without-counters", is_flag=True, help="Hide the GPU's counters, as on GPUs before Hopper.")
-@click.option("--json", "out", type=_FILE, metavar="OUT", help="Write all verdicts and alerts here, as JSON.")
+@click.option("--json", "out", type=_FILE, metavar="OUT", help="Write all that is found here, as JSON.")
 @click.option(
     "--report", type=_FILE, metavar="OUT.html", help="Write a page with a picture of each recording here."
+)
+@click.option(
+    "--power",
+    "seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Instead: inject faults of known size into the healthy executions, N times each, and count what is found.",
+)
+@click.option(
+    "--safety-net",
+    is_flag=True,
+    help="Instead: silence the channel that caught each fault first, and see what still catches it.",
 )
 def command(
     files: tuple[Path, ...],
@@ -42,25 +49,45 @@ def command(
     without_counters: bool,
     out: Path | None,
     report: Path | None,
+    seeds: int | None,
+    safety_net: bool,
 ) -> None:
     """Run the detectors over the recordings FILES (.npz or .parquet) and judge what they find.
 
     Phases that a recording labels are read by the judgement alone. Without phases, what was found is listed.
     """
-    evaluations = []
-    for sample in samples or (1.0,):
-        evaluations += [_evaluate(file, Condition(sample, not without_counters)) for file in files]
+    if seeds is not None and safety_net:
+        raise click.UsageError("--power and --safety-net are two studies: run one after the other")
+    if report is not None and (seeds is not None or safety_net):
+        raise click.UsageError("--report shows verdicts: leave out --power and --safety-net")
+    # Small matrices: a thread of BLAS costs more than it gives. To be set before numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from layerwatch.cli import studies
+    from layerwatch.evaluation.conditions import Condition
+
+    conditions = [Condition(sample, not without_counters) for sample in samples or (1.0,)]
+    if seeds is not None:
+        _write_json(out, {"studies": studies.power(files, conditions, seeds)})
+    elif safety_net:
+        _write_json(out, {"studies": studies.net(files, conditions)})
+    else:
+        _verdicts(studies.verdicts(files, conditions), out, report)
+
+
+def _verdicts(evaluations: list[Any], out: Path | None, report: Path | None) -> None:
+    from layerwatch.cli.verdicts import show
+    from layerwatch.evaluation.record import record_of
+    from layerwatch.evaluation.report.page import page_of
+
     show(evaluations)
-    if out is not None:
-        _write(out, json.dumps(record_of(evaluations), indent=1, ensure_ascii=False) + "\n")
+    _write_json(out, record_of(evaluations))
     if report is not None:
         _write(report, page_of(evaluations))
 
 
-def _evaluate(file: Path, condition: Condition) -> Evaluation:
-    recording = open_recording(file)
-    with Progress(f"{recording.name}, {condition}", recording.executions) as progress:
-        return evaluate(recording, condition, progress=progress)
+def _write_json(path: Path | None, document: dict[str, Any]) -> None:
+    if path is not None:
+        _write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
