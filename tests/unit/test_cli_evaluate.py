@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 
 from layerwatch.cli.evaluate import command
 from layerwatch.cli.main import main
+from layerwatch.evaluation.power.faults import FAULTS
+from layerwatch.evaluation.power.study import power_of
 from layerwatch.recording.npz import read_npz
 from layerwatch.recording.parquet import write_parquet
 
@@ -68,6 +70,9 @@ def written(path: Path) -> Any:
         ([], "Missing argument"),
         ([str(INT8), "--sample", "0"], "above 0 and at most 1"),
         ([str(INT8), "--sample", "1.5"], "above 0 and at most 1"),
+        ([str(INT8), "--power", "0"], "x>=1"),
+        ([str(INT8), "--power", "1", "--safety-net"], "one after the other"),
+        ([str(INT8), "--safety-net", "--report", "a.html"], "leave out"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: list[str], told: str) -> None:
@@ -141,3 +146,29 @@ def test_a_recording_without_phases_is_told_without_a_verdict(tmp_path: Path) ->
     assert recording["labelled"] is False
     assert (recording["faults"], recording["naive"], recording["false_alarms"]) == ([], [], [])
     assert len(recording["alerts"]) == 4
+
+
+def test_a_page_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    run(INT8, "--report", out)
+    assert out.read_text().startswith("<!doctype html>")
+
+
+def test_the_safety_net_is_printed_and_written(tmp_path: Path) -> None:
+    out = tmp_path / "net.json"
+    printed = run(INT8, "--safety-net", "--json", out).stdout
+    assert "caught without their first channel" in printed
+    (study,) = written(out)["studies"]
+    assert study["schema"] == "layerwatch.safety_net/1"
+    assert {fault["first_channel"] for fault in study["faults"]} == {"clipping"}
+
+
+def test_power_is_printed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = tuple(fault for fault in FAULTS if fault.executions < 1000)
+    monkeypatch.setattr(power_of, "__defaults__", (quick,))
+    out = tmp_path / "power.json"
+    printed = run(DATA / "resnet50-h200.npz", "--power", "1", "--json", out).stdout
+    assert "all layers x1.3" in printed
+    (study,) = written(out)["studies"]
+    assert (study["schema"], study["seeds"]) == ("layerwatch.power/1", 1)
+    assert {row["fault"] for row in study["by_recording"]} == {fault.name for fault in quick}
