@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from layerwatch.detectors.batch import executions_of
-from layerwatch.detectors.shapes import point_of
+from layerwatch.detectors.shapes import Point, point_of
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.errors import InvalidRecord
 
@@ -69,7 +70,7 @@ def tables_of(recording: Recording) -> list[InstanceTable]:
         except InvalidRecord:
             continue
         columns = growing.setdefault(batch.instance, _Columns())
-        cells = [point_of(shape).cell for shape in executions.shapes]
+        cells = [_bucket(point_of(shape)) for shape in executions.shapes]
         keys = zip(executions.profile.tolist(), executions.shape.tolist(), strict=True)
         bucket = [numbers.setdefault((batch.engine, p, *cells[s]), len(numbers)) for p, s in keys]
         columns.times_s.append(executions.times_s)
@@ -81,6 +82,11 @@ def tables_of(recording: Recording) -> list[InstanceTable]:
             blocks.append((block.rows + columns.count, block.times_ms))
         columns.count += len(executions)
     return [_table(instance, columns) for instance, columns in growing.items()]
+
+
+def _bucket(point: Point) -> tuple[int, int]:
+    """The detectors' own buckets are none of a naive detector's knowledge."""
+    return point.batch, math.floor(2 * math.log2(point.length))
 
 
 def _table(instance: str, columns: _Columns) -> InstanceTable:

@@ -27,9 +27,9 @@ def totals(condition: Condition) -> Totals:
     ("condition", "caught", "in_time", "causes_right"),
     [
         (ALL_LAYERS, 11, 10, 11),
-        (Condition(sample=0.05), 9, 6, 9),
+        (Condition(sample=0.05), 10, 10, 10),
         (Condition(sample=0.01), 7, 7, 7),
-        (Condition(counters=False), 11, 10, 9),
+        (Condition(counters=False), 11, 10, 11),
     ],
     ids=str,
 )
@@ -43,7 +43,7 @@ def test_no_fault_is_lost(condition: Condition, caught: int, in_time: int, cause
 
 
 def test_one_trouble_costs_few_alerts() -> None:
-    assert totals(ALL_LAYERS).most_alerts <= 3
+    assert totals(ALL_LAYERS).most_alerts <= 2
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from detection import models, recording
@@ -14,6 +15,7 @@ from layerwatch.evaluation.power.healthy import Healthy, healthy_of
 from layerwatch.evaluation.power.study import Trial, power_of
 from layerwatch.evaluation.power.summary import by_class, by_recording
 from layerwatch.recording.cut import Run
+from layerwatch.schemas.engines import Layer, ProfileLayers
 from layerwatch.schemas.errors import ConfigError
 
 NAME = "resnet50-h200"
@@ -31,7 +33,9 @@ def injected(healthy: Healthy, name: str, seed: int = 0, executions: int = 600) 
     fault = BY_NAME[name]
     waits_s = None if fault.every_s is None else np.full(len(at), 36.0)
     plain, changed = healthy.run(at, 0.0, waits_s), healthy.run(at, 0.0, waits_s)
-    return plain, changed, fault.inject(healthy, at, changed, np.random.default_rng(seed))
+    what = fault.inject(healthy, at, changed, np.random.default_rng(seed))
+    assert what is not None
+    return plain, changed, what
 
 
 def test_only_healthy_executions_away_from_faults_are_used(healthy: Healthy) -> None:
@@ -71,6 +75,17 @@ def test_one_layer_is_a_third_slower_and_end_to_end_feels_it(healthy: Healthy, s
     excess_ms = changed.end_to_end_ms - plain.end_to_end_ms
     assert excess_ms[rows] == pytest.approx((after - before)[rows, column], abs=1e-5)
     assert np.count_nonzero(excess_ms) == len(rows)
+
+
+def test_a_recording_without_long_layers_or_blocks_has_no_place_for_the_fault(healthy: Healthy) -> None:
+    short = {profile: times_ms * np.float32(1e-3) for profile, times_ms in healthy.layer_ms.items()}
+    nameless = [ProfileLayers(p.profile, [Layer("x") for _ in p.layers]) for p in healthy.manifest.profiles]
+    bare = replace(
+        healthy, layer_ms=short, manifest=msgspec.structs.replace(healthy.manifest, profiles=nameless)
+    )
+    at, rng = np.arange(900), np.random.default_rng(0)
+    for name in ("one layer x1.3", "a block x1.15"):
+        assert BY_NAME[name].inject(bare, at, bare.run(at, 0.0), rng) is None
 
 
 def test_a_block_is_slower_in_all_its_layers_and_no_other(healthy: Healthy) -> None:

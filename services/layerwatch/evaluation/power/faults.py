@@ -11,7 +11,7 @@ from numpy.random import Generator
 from layerwatch.detectors.arrays import Bools
 from layerwatch.evaluation.executions import Ints
 from layerwatch.evaluation.power.healthy import Healthy
-from layerwatch.recording.cut import Run
+from layerwatch.recording.cut import LayerTable, Run
 
 #: A layer is made slower only where that is worth so many ticks of the GPU's timer, of about 1 us each (ms).
 _LEAST_EXCESS_MS = 3e-3
@@ -34,16 +34,19 @@ class Injected:
     block: str = ""
 
 
+Inject = Callable[[Healthy, Ints, Run, Generator], Injected | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A kind of fault. `executions` last it; `steady`: begins within one healthy phase; `harmless`: must never alarm.
 
-    `inject` changes a run's arrays from row `BEFORE` on. `choose` picks the executions, by default in their order.
+    `inject` changes a run's arrays from row `BEFORE` on; None where the recording has no place for it. `choose` picks the executions, by default in their order.
     """
 
     name: str
     executions: int
-    inject: Callable[[Healthy, Ints, Run, Generator], Injected]
+    inject: Inject
     steady: bool = False
     harmless: bool = False
     choose: Callable[[Healthy, Ints, Generator], Ints] | None = None
@@ -54,31 +57,40 @@ def nothing(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
     return Injected()
 
 
-def one_layer(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
-    """One layer x1.3, on all shapes or on the cheaper or dearer half of them."""
-    shapes, rows = _affected(healthy, at, rng)
-    classes = []
-    for number, table in enumerate(run.layers):
-        hit = rows[table.rows]
-        if hit.sum() < BEFORE // 6:
-            continue
-        usual_ms = np.median(table.times_ms[hit], axis=0)
-        for name, (low, high) in DURATIONS_MS.items():
-            fits = (usual_ms >= max(low, _LEAST_EXCESS_MS / 0.3)) & (usual_ms < high)
-            if fits.any():
-                classes.append((name, number, np.flatnonzero(fits)))
-    if not classes:
-        return Injected()
-    duration, number, layers = classes[int(rng.integers(len(classes)))]
-    index = int(rng.choice(layers))
-    _slow_down(run, rows, {number: [index]}, 1.3)
-    layer = healthy.manifest.profiles[_profile_at(healthy, run, number)].layers[index]
-    return Injected(duration, shapes, layer.name, layer.group)
+def one_layer(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected | None:
+    """One layer x1.3, on all shapes or on the cheaper or dearer half of them; None where all layers are too short."""
+    for shapes in rng.permutation(SHAPES).tolist():
+        rows = _affected(healthy, at, shapes)
+        classes = [
+            (duration, number, layers)
+            for number, table in enumerate(run.layers)
+            for duration, layers in _long_enough(table, rows[table.rows]).items()
+        ]
+        if classes:
+            duration, number, layers = classes[int(rng.integers(len(classes)))]
+            index = int(rng.choice(layers))
+            _slow_down(run, rows, {number: [index]}, 1.3)
+            layer = healthy.manifest.profiles[_profile_at(healthy, run, number)].layers[index]
+            return Injected(duration, shapes, layer.name, layer.group)
+    return None
 
 
-def block(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
-    """All layers of a block x1.15, on all shapes or on half of them."""
-    shapes, rows = _affected(healthy, at, rng)
+def _long_enough(table: LayerTable, rows: Bools) -> dict[str, Ints]:
+    """The layers of each class of durations that a third more makes slower by 3 ticks and more."""
+    if rows.sum() < BEFORE // 6:
+        return {}
+    usual_ms = np.median(table.times_ms[rows], axis=0)
+    classes = {
+        name: np.flatnonzero((usual_ms >= max(low, _LEAST_EXCESS_MS / 0.3)) & (usual_ms < high))
+        for name, (low, high) in DURATIONS_MS.items()
+    }
+    return {name: layers for name, layers in classes.items() if len(layers)}
+
+
+def block(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected | None:
+    """All layers of a block x1.15, on all shapes or on half of them; None where no names tell of blocks."""
+    shapes = SHAPES[int(rng.integers(len(SHAPES)))]
+    rows = _affected(healthy, at, shapes)
     members: dict[str, dict[int, list[int]]] = {}
     for number in range(len(run.layers)):
         layers = healthy.manifest.profiles[_profile_at(healthy, run, number)].layers
@@ -86,13 +98,13 @@ def block(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
             if layer.group:
                 members.setdefault(block_of(layer.group), {}).setdefault(number, []).append(index)
     if not members:
-        return Injected()
+        return None
     chosen = sorted(members)[int(rng.integers(len(members)))]
     _slow_down(run, rows, members[chosen], 1.15)
     return Injected(shapes=shapes, block=chosen)
 
 
-def all_layers(factor: float) -> Callable[[Healthy, Ints, Run, Generator], Injected]:
+def all_layers(factor: float) -> Inject:
     """Every layer slower alike."""
 
     def inject(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
@@ -149,13 +161,13 @@ def block_of(group: str) -> str:
     return group.partition("/")[0]
 
 
-def _affected(healthy: Healthy, at: Ints, rng: Generator) -> tuple[str, Bools]:
-    """A class of shapes, and which executions of the fault are of it."""
-    shapes = SHAPES[int(rng.integers(len(SHAPES)))]
+def _affected(healthy: Healthy, at: Ints, shapes: str) -> Bools:
+    """Which executions of the fault are of a class of shapes."""
     cost_ms = healthy.cost_ms[at]
     middle = np.median(cost_ms)
     of_it = {"all shapes": cost_ms > 0, "small shapes": cost_ms <= middle, "large shapes": cost_ms > middle}
-    return shapes, of_it[shapes] & (np.arange(len(at)) >= BEFORE)
+    affected: Bools = of_it[shapes] & (np.arange(len(at)) >= BEFORE)
+    return affected
 
 
 def _slow_down(run: Run, rows: Bools, layers: dict[int, list[int]], factor: float) -> None:

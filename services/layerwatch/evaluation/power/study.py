@@ -66,10 +66,13 @@ def power_of(
     healthy = healthy_of(recording)
     learnt = _learn(healthy, condition, models)
     trials = []
+    done = 0
     for fault in faults:
         for seed in range(seeds if fault.every_s is None else -(-seeds // _SLOW_SHARE)):
-            trials.append(_trial(healthy, condition, learnt, fault, seed, models))
-            progress(len(trials))
+            trial = _trial(healthy, condition, learnt, fault, seed, models)
+            trials += [] if trial is None else [trial]
+            done += 1
+            progress(done)
     return trials
 
 
@@ -89,7 +92,7 @@ def _learn(healthy: Healthy, condition: Condition, models: Models) -> _Learnt:
 
 def _trial(
     healthy: Healthy, condition: Condition, learnt: _Learnt, fault: Fault, seed: int, models: Models
-) -> Trial:
+) -> Trial | None:
     rng = np.random.default_rng([seed, *fault.name.encode(), *healthy.name.encode()])
     at = _chosen(healthy, fault, rng)
     if fault.choose is not None:
@@ -97,6 +100,8 @@ def _trial(
     wait_s = None if fault.every_s is None else np.full(len(at), fault.every_s)
     run = healthy.run(at, learnt.end_s, wait_s)
     injected = fault.inject(healthy, at, run, rng)
+    if injected is None:
+        return None
     stage = InstanceStage.restore(
         run.instance, learnt.state, {healthy.manifest.engine: healthy.manifest}, models
     )
