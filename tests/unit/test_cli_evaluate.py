@@ -72,6 +72,7 @@ def written(path: Path) -> Any:
         ([str(INT8), "--sample", "1.5"], "above 0 and at most 1"),
         ([str(INT8), "--power", "0"], "x>=1"),
         ([str(INT8), "--power", "1", "--safety-net"], "one after the other"),
+        ([str(INT8), "--safety-net", "--shuffle", "2"], "leave out"),
         ([str(INT8), "--safety-net", "--report", "a.html"], "leave out"),
     ],
 )
@@ -133,6 +134,14 @@ def test_every_share_of_layers_is_a_condition_of_its_own(tmp_path: Path) -> None
     printed = run(INT8, "--sample", "1", "--sample", "0.1", "--without-counters", "--json", out).stdout
     assert "layers of 0.1, no counters" in printed
     assert [(c["sample"], c["counters"]) for c in written(out)["conditions"]] == [(1.0, False), (0.1, False)]
+
+
+def test_other_orders_of_the_phases_are_recordings_of_their_own(tmp_path: Path) -> None:
+    out = tmp_path / "verdicts.json"
+    run(INT8, "--shuffle", "2", "--json", out)
+    (condition,) = written(out)["conditions"]
+    assert [r["name"] for r in condition["recordings"]] == [f"resnet50-int8-h200~{seed}" for seed in (0, 1)]
+    assert condition["totals"]["faults"] == 8
 
 
 def test_a_recording_without_phases_is_told_without_a_verdict(tmp_path: Path) -> None:

@@ -27,6 +27,14 @@ _FILE = click.Path(path_type=Path)
     help="Keep the layers of this share of the executions only; may be repeated.  [default: 1]",
 )
 @click.option("--without-counters", is_flag=True, help="Hide the GPU's counters, as on GPUs before Hopper.")
+@click.option(
+    "--shuffle",
+    "shuffles",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Judge N other orders of each recording's phases instead, each after another time to learn.",
+)
 @click.option("--json", "out", type=_FILE, metavar="OUT", help="Write all that is found here, as JSON.")
 @click.option(
     "--report", type=_FILE, metavar="OUT.html", help="Write a page with a picture of each recording here."
@@ -47,6 +55,7 @@ def command(
     files: tuple[Path, ...],
     samples: tuple[float, ...],
     without_counters: bool,
+    shuffles: int | None,
     out: Path | None,
     report: Path | None,
     seeds: int | None,
@@ -60,6 +69,8 @@ def command(
         raise click.UsageError("--power and --safety-net are two studies: run one after the other")
     if report is not None and (seeds is not None or safety_net):
         raise click.UsageError("--report shows verdicts: leave out --power and --safety-net")
+    if shuffles is not None and (seeds is not None or safety_net):
+        raise click.UsageError("--shuffle is for verdicts: leave out --power and --safety-net")
     # Small matrices: a thread of BLAS costs more than it gives. To be set before numpy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from layerwatch.cli import studies
@@ -71,7 +82,7 @@ def command(
     elif safety_net:
         _write_json(out, {"studies": studies.net(files, conditions)})
     else:
-        _verdicts(studies.verdicts(files, conditions), out, report)
+        _verdicts(studies.verdicts(files, conditions, shuffles or 0), out, report)
 
 
 def _verdicts(evaluations: list[Any], out: Path | None, report: Path | None) -> None:

@@ -16,6 +16,7 @@ from layerwatch.evaluation.power.study import Trial, power_of, trials_of
 from layerwatch.evaluation.power.summary import WANTED, Power, by_class, by_recording, power_record
 from layerwatch.evaluation.run import Evaluation, evaluate
 from layerwatch.evaluation.safety_net import Net, net_record, safety_net
+from layerwatch.evaluation.shuffled import shuffled
 from layerwatch.recording.open import open_recording
 
 _POWER_COLUMNS = ("detected", "after", "right place first", "false alarms before")
@@ -30,14 +31,15 @@ _NET_COLUMNS = (
 )
 
 
-def verdicts(files: Sequence[Path], conditions: Sequence[Condition]) -> list[Evaluation]:
-    """Every file under every condition."""
+def verdicts(files: Sequence[Path], conditions: Sequence[Condition], shuffles: int) -> list[Evaluation]:
+    """Every file under every condition; or, with `shuffles`, so many orders of its phases instead."""
     evaluations = []
     for condition in conditions:
         for file in files:
-            recording = open_recording(file)
-            with Progress(f"{recording.name}, {condition}", recording.executions) as progress:
-                evaluations.append(evaluate(recording, condition, progress=progress))
+            recorded = open_recording(file)
+            for recording in [shuffled(recorded, seed) for seed in range(shuffles)] or [recorded]:
+                with Progress(f"{recording.name}, {condition}", recording.executions) as progress:
+                    evaluations.append(evaluate(recording, condition, progress=progress))
     return evaluations
 
 
