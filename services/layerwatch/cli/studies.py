@@ -19,7 +19,7 @@ from layerwatch.evaluation.safety_net import Net, net_record, safety_net
 from layerwatch.evaluation.shuffled import shuffled
 from layerwatch.recording.open import open_recording
 
-_POWER_COLUMNS = ("detected", "after", "right place first", "false alarms before")
+_POWER_COLUMNS = ("noticed", "warned", "after", "right place first", "false alarms before")
 _NET_COLUMNS = (
     "recording",
     "fault",
@@ -54,7 +54,7 @@ def power(files: Sequence[Path], conditions: Sequence[Condition], seeds: int) ->
             with Progress(f"power on {recording.name}, {condition}", trials_of(seeds), "trials") as progress:
                 trials += power_of(recording, condition, seeds, models, progress)
         click.echo(
-            f"{condition}, {seeds} seeds a recording; wanted: {WANTED:.0%} of faults, none of what is harmless"
+            f"{condition}, {seeds} seeds a recording; wanted: {WANTED:.0%} of faults noticed, no warning where all is well"
         )
         for names, powers in (
             (("fault", "layer", "shapes"), by_class(trials)),
@@ -91,9 +91,9 @@ def _power_row(power: Power) -> tuple[str, ...]:
     after = ""
     if power.delay_s is not None and power.delay_executions is not None:
         after = f"{power.delay_executions:.0f} executions, {_duration(power.delay_s)}"
-    detected = f"{power.detected} of {power.trials}" + ("" if power.enough else " (!)")
+    noticed = f"{power.noticed} of {power.trials}" + ("" if power.enough else " (!)")
     place = f"{power.place_right} of {power.placed}" if power.placed else ""
-    return (*power.key, detected, after, place, str(power.false_alarms))
+    return (*power.key, noticed, str(power.warned), after, place, str(power.false_alarms))
 
 
 def _duration(seconds: float) -> str:

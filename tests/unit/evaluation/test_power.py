@@ -137,16 +137,18 @@ def test_power_counts_what_is_found_when_and_whether_the_same_seed_gives_the_sam
     assert done == [1, 2, 3, 4, 5, 6]
     assert trials == power_of(made, Condition(), 3, models(), done.append, [fault, quiet])
     loud, silent = by_recording(trials)
-    assert (loud.key, loud.detected) == (("all layers x1.3", NAME), 3)
+    assert (loud.key, loud.noticed, loud.warned) == (("all layers x1.3", NAME), 3, 3)
     assert loud.delay_executions is not None
     assert 0 < loud.delay_executions <= 400
-    assert (silent.harmless, silent.detected, silent.enough) == (True, 0, True)
+    assert (silent.harmless, silent.warned, silent.enough) == (True, 0, True)
 
 
 def test_enough_is_95_percent_found_and_rightly_placed() -> None:
     def trial(seed: int, detected: bool, right: bool | None) -> Trial:
         what = Injected(layer="a")
-        return Trial("r", "one layer x1.3", seed, what, detected, 5 if detected else None, 1.0, right, False)
+        return Trial(
+            "r", "one layer x1.3", seed, what, detected, False, 5 if detected else None, 1.0, right, False
+        )
 
     good = [trial(i, True, True) for i in range(19)]
     assert by_class([*good, trial(19, False, None)])[0].enough

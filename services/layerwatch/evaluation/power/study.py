@@ -29,13 +29,18 @@ _SLOW_SHARE = 20
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One fault injected once. `detected`: an alert of warning or above opened while it lasted."""
+    """One fault injected once.
+
+    `noticed`: an alert of any severity opened while it lasted; `warned`: one of warning or above. Delay and place are
+    those of the first of any severity.
+    """
 
     recording: str
     fault: str
     seed: int
     injected: Injected
-    detected: bool
+    noticed: bool
+    warned: bool
     delay_executions: int | None
     delay_s: float | None
     place_right: (
@@ -118,10 +123,8 @@ def _judged(
     healthy: Healthy, fault: Fault, seed: int, injected: Injected, run: Run, revisions: list[Alert]
 ) -> Trial:
     onset_s = float(run.times_s[BEFORE])
-    found = found_of(revisions)
-    early = [one for one in found if one.at_s < onset_s]
-    during = [one for one in found if one.at_s >= onset_s]
-    first = during[0] if during else None
+    warnings = [found.at_s for found in found_of(revisions)]
+    first = next((found for found in found_of(revisions, "info") if found.at_s >= onset_s), None)
     right = None
     if first is not None and (injected.layer or injected.block):
         top = first.told.layers[0] if first.told.layers else None
@@ -134,11 +137,12 @@ def _judged(
         fault=fault.name,
         seed=seed,
         injected=injected,
-        detected=first is not None,
+        noticed=first is not None,
+        warned=any(at_s >= onset_s for at_s in warnings),
         delay_executions=None if first is None else int(np.searchsorted(run.times_s, first.at_s)) - BEFORE,
         delay_s=None if first is None else first.at_s - onset_s,
         place_right=right,
-        false_alarm=bool(early),
+        false_alarm=any(at_s < onset_s for at_s in warnings),
     )
 
 

@@ -16,12 +16,13 @@ WANTED = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """`detected` of `trials`; delays are medians over the detected ones; `placed`: detected ones with a right place."""
+    """`noticed` and `warned` of `trials`; delays are medians over the noticed ones; `placed`: those with a right place."""
 
     key: tuple[str, ...]
     harmless: bool
     trials: int
-    detected: int
+    noticed: int
+    warned: int
     delay_executions: float | None
     delay_s: float | None
     placed: int
@@ -31,8 +32,8 @@ class Power:
     @property
     def enough(self) -> bool:
         if self.harmless:
-            return self.detected == 0
-        return self.detected >= WANTED * self.trials and self.place_right >= WANTED * self.placed
+            return self.warned == 0
+        return self.noticed >= WANTED * self.trials and self.place_right >= WANTED * self.placed
 
 
 def by_class(trials: Iterable[Trial]) -> list[Power]:
@@ -86,7 +87,8 @@ def _power(key: tuple[str, ...], harmless: bool, trials: list[Trial]) -> Power:
         key=key,
         harmless=harmless,
         trials=len(trials),
-        detected=sum(trial.detected for trial in trials),
+        noticed=sum(trial.noticed for trial in trials),
+        warned=sum(trial.warned for trial in trials),
         delay_executions=median(delays) if delays else None,
         delay_s=round(median(delays_s), 3) if delays_s else None,
         placed=len(placed),
