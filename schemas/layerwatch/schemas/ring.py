@@ -73,19 +73,19 @@ UNKNOWN_NS = 2**64 - 1
 
 #: Names of the counters in the header, in order. All but the first two say why something is missing.
 COUNTERS = (
-    "executions",
-    "sampled",
-    "failed",  # the caller's block raised
-    "untimed",  # no CUDA event was free or could be recorded
-    "no_agent",  # due to be sampled, but nobody listens
+    "sampled",  # executions whose layers were sent
+    "overhead_ns",  # spent on them outside of their end-to-end time: preparing the twin, reporting, sending
+    "failed",  # the caller's block raised: no record
+    "untimed",  # no CUDA event could be had: no record
+    "no_agent",  # due to be sampled, or sampled, but nobody listens
     "socket_full",  # layers lost: the agent's socket took no more
     "send_failed",  # layers lost: another error of the socket
     "twin_busy",  # due, but the twin of this profile was in use
-    "twin_refused",  # due, but this profile has no twin: see the runtime's problem
+    "twin_refused",  # due, but this profile can have no twin
     "twin_failed",  # due, but the twin could not be prepared for this execution
-    "not_reported",  # sampled, but TensorRT reported no layers
-    "layer_count",  # sampled, but with another number of layers than the profile has
-    "graph_only",  # due, but the caller said that only the graph may run
+    "warm_up",  # the first execution of a twin: its layers would mislead
+    "not_reported",  # ran on the twin, but TensorRT reported no layers
+    "layer_count",  # ran on the twin, but with another number of layers than the profile has
     "errors",  # defects in the probe itself
 )
 

@@ -13,11 +13,12 @@ a disk may stall its writer while it is written back. In it:
 | `TOKEN/alive` | empty; held with `flock` (exclusive) by the runtime as long as it lives, not by its forked children |
 | `TOKEN/control` | a `control_page` |
 | `TOKEN/ring-NNN` | a `ring` for each writing thread, NNN from 000 |
+| `TOKEN/ended` | empty; made by a starting runtime that found this one gone |
 
 A runtime makes its folder under a name that begins with `.`, fills and locks it, and then renames it: an agent never sees
 half of one. An agent that can lock `alive` (shared) knows that the runtime has ended: with `leaving` in its page it said
-goodbye, without it crashed. It takes what the rings still hold and removes the folder. So does a starting runtime with
-folders whose runtimes ended an hour ago or more, in case no agent ever comes.
+goodbye, without it crashed. It takes what the rings still hold and removes the folder. In case no agent ever comes, a
+starting runtime marks the folders of those that are gone, and removes those that were marked an hour ago.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ RING_PREFIX = "ring-"
 #: Where runtimes and agent meet unless they are told otherwise.
 DEFAULT_FOLDER = "/dev/shm/layerwatch"
 #: Rings that one runtime has at most: threads beyond them are not recorded, and counted.
-MAX_RINGS = 256
+MAX_RINGS = 64
 TOKEN_BYTES = 16
 
 
