@@ -79,10 +79,11 @@ class Agent:
         if not 0 <= now_s - self._scanned_s < _SCAN_S:
             self._scanned_s = now_s
             self._scan(now_s)
+        self.inbox.drain()
         for token, runtime in list(self.runtimes.items()):
             try:
                 self._serve(token, runtime, now_s)
-            except (OSError, InvalidRecord) as error:
+            except (OSError, ValueError, InvalidRecord) as error:
                 self._refuse(token, error)
         self.stepped_s = now_s
 

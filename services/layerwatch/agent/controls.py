@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 
@@ -36,7 +37,7 @@ class Controls(threading.Thread):
     def take(self, value: bytes | None, now_s: float) -> None:
         """One record of the topic."""
         try:
-            control = CONTROL_READER.decode(value or b"")
+            control = _sound(CONTROL_READER.decode(value or b""))
         except InvalidRecord as error:
             self.refused += 1
             _log.warning("refused an order: %s", error)
@@ -74,3 +75,11 @@ class Controls(threading.Thread):
                         self.take(record.value, time.time())
         finally:
             consumer.close()
+
+
+def _sound(control: Control) -> Control:
+    """The order; raises InvalidRecord where its numbers are none."""
+    numbers = (control.expires_s, control.rate or 0.0, control.ceiling_pct or 0.0)
+    if not all(math.isfinite(number) for number in numbers) or min(numbers[1:]) < 0:
+        raise InvalidRecord("malformed", f"an order for {control.instance} with {numbers}")
+    return control

@@ -26,10 +26,8 @@ from layerwatch.schemas.runtimes import LOCK_NAME
 
 _log = logging.getLogger(__name__)
 
-#: Rings are read so often, and at once when layers come (s).
+#: Rings are read so often (s).
 _POLL_S = 0.05
-#: Layers that come one by one are collected for so long before the rings are read again (s).
-_COLLECT_S = 0.01
 _STUCK_S = 15.0
 
 
@@ -69,8 +67,7 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
         while not stop():
             agent.step()
             ticked_s[0] = time.monotonic()
-            if select.select([inbox], [], [], _POLL_S)[0]:
-                time.sleep(_COLLECT_S)
+            _listen(inbox)
     finally:
         agent.close()
         sink.close()
@@ -78,6 +75,14 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
             if part is not None:
                 part.close()
         lock.release()
+
+
+def _listen(inbox: Inbox) -> None:
+    """Take layers as they come until the rings are due: the kernel may hold as few as ten datagrams."""
+    due_s = time.monotonic() + _POLL_S
+    while (left_s := due_s - time.monotonic()) > 0:
+        if select.select([inbox], [], [], left_s)[0]:
+            inbox.drain()
 
 
 def _open(folder: Path) -> tuple[Lock, Inbox]:
