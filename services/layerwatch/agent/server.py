@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -62,12 +61,13 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
     health = HealthServer(own.http_port, registry, problem, lambda: True).start()
     if controls is not None:
         controls.start()
+    inbox.listen()
     _log.info("watching %s", own.folder)
     try:
         while not stop():
             agent.step()
             ticked_s[0] = time.monotonic()
-            _listen(inbox)
+            time.sleep(_POLL_S)
     finally:
         agent.close()
         sink.close()
@@ -75,14 +75,6 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
             if part is not None:
                 part.close()
         lock.release()
-
-
-def _listen(inbox: Inbox) -> None:
-    """Take layers as they come until the rings are due: the kernel may hold as few as ten datagrams."""
-    due_s = time.monotonic() + _POLL_S
-    while (left_s := due_s - time.monotonic()) > 0:
-        if select.select([inbox], [], [], left_s)[0]:
-            inbox.drain()
 
 
 def _open(folder: Path) -> tuple[Lock, Inbox]:
