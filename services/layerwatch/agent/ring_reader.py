@@ -38,8 +38,12 @@ class RingReader:
     def __init__(self, path: Path) -> None:
         self.lost = self.torn = 0  # records, since the ring was made as far as is known
         self.counters: dict[str, int] = {}
-        self._may_write = os.access(path, os.W_OK)
-        self._fd = os.open(path, (os.O_RDWR if self._may_write else os.O_RDONLY) | os.O_CLOEXEC)
+        self._may_write = True
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except PermissionError:
+            self._may_write = False
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             head = os.pread(self._fd, HEADER_BYTES, 0)
             header = decode_header(head, os.fstat(self._fd).st_size)

@@ -76,7 +76,7 @@ class WatchedRuntime:
         self._generation = found[0] if found else 0
         # Where notes cannot be kept, another agent's messages must still come after this one's.
         since_boot_ms = max(0, int(now_s * 1000) - self.about.boot_ms)
-        self._sequence = notes.next_sequence if os.access(folder / CONTROL_NAME, os.W_OK) else since_boot_ms
+        self._sequence = max(notes.next_sequence, 0 if self._write(b"", NOTES_OFFSET) else since_boot_ms)
         self.told_until_s = notes.told_until_s or min(self.about.boot_ms / 1000, now_s)
         self._drained_s = now_s
 

@@ -23,9 +23,6 @@ class CudaDriver:
     def __init__(self) -> None:
         self._quick = ctypes.PyDLL(_LIBRARY)
         self._slow = ctypes.CDLL(_LIBRARY)
-        for library in (self._quick, self._slow):
-            for name in ("cuEventRecord", "cuEventElapsedTime"):
-                getattr(library, name).restype = c_int
         self._quick.cuStreamQuery.argtypes = [c_void_p]
         self._quick.cuStreamIsCapturing.argtypes = [c_void_p, c_void_p]
         self._quick.cuEventRecord.argtypes = [c_void_p, c_void_p]
@@ -34,8 +31,7 @@ class CudaDriver:
         self._slow.cuStreamSynchronize.argtypes = [c_void_p]
 
     def device(self) -> Device:
-        number = c_int()
-        self._check(self._slow.cuCtxGetDevice(byref(number)), "cuCtxGetDevice")
+        number = self._device()
         name = ctypes.create_string_buffer(_NAME_BYTES)
         self._check(self._slow.cuDeviceGetName(name, _NAME_BYTES, number), "cuDeviceGetName")
         raw = (ctypes.c_ubyte * 16)()
@@ -45,6 +41,17 @@ class CudaDriver:
         model = name.value.decode(errors="replace")
         kind = "MIG" if " MIG " in model else "GPU"
         return Device(f"{kind}-{uuid.UUID(bytes=bytes(raw))}", model)
+
+    def _device(self) -> c_int:
+        """Of this thread; where it has none yet, the only one there is."""
+        number, count = c_int(), c_int()
+        status = self._slow.cuCtxGetDevice(byref(number))
+        if status and not self._slow.cuInit(0):
+            self._check(self._slow.cuDeviceGetCount(byref(count)), "cuDeviceGetCount")
+            if count.value == 1:
+                status = self._slow.cuDeviceGet(byref(number), 0)
+        self._check(status, "cuCtxGetDevice: make the probe in a thread that has used the GPU")
+        return number
 
     def free_bytes(self) -> int:
         free, total = c_size_t(), c_size_t()

@@ -68,8 +68,13 @@ class Sampling:
             return
         began_ns = time.perf_counter_ns()
         run.stream = int(run.stream)
-        if self._cuda.is_capturing(run.stream):
-            return  # a graph is being made: nothing is executed
+        try:
+            if self._cuda.is_capturing(run.stream):
+                return  # a graph is being made: nothing is executed
+        except OSError:
+            # TensorRT makes the GPU's context current in a thread with its first execution there
+            ring.count("twin_failed")
+            return
         twin = self._twins.get(run.profile) or self._make(run, ring)
         if twin is None:
             return

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from array import array
@@ -401,6 +402,34 @@ def test_arbitrary_datagrams_are_counted_and_the_waiting_is_bounded(host: Host) 
             sender.send(encode_sample(LayerSample(bytes(16), 0, position, 0, bytes(40_000))))
             host.agent.inbox.drain()
     assert host.agent.inbox.dropped == 1200 - (32 << 20) // 40_000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that it can keep from itself")
+def test_an_agent_that_may_only_read_tells_all_and_orders_nothing() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o1777)
+        runtime = Runtime(folder)
+        runtime.execute(1)
+        os.seteuid(65534)
+        try:
+            host = Host(folder)
+            runtime.execute(3)
+            host.pass_time()
+            (watched,) = host.agent.runtimes.values()
+            assert not watched.may_order
+            runtime.execute(4)
+            host.restart(killed=False)
+            host.pass_time()
+            runtime.probe.close()
+            host.pass_time()
+            # what it may not note, it tells again after a restart, in messages that come after the former ones
+            assert host.sink.executions == 8 + 8
+            assert [b.sequence for b in host.sink.batches] == sorted({b.sequence for b in host.sink.batches})
+            assert host.agent.refused[runtime.folder.name].endswith("cannot be removed")
+            host.agent.close()
+        finally:
+            os.seteuid(0)
 
 
 class _Gpu:

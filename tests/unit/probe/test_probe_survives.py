@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,25 @@ def test_a_full_socket_drops_and_counts(listener: Listener) -> None:
     assert engine.broken_rules == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may do anything")
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    """Root may do anything, so not as root."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
 def test_a_folder_without_permission_turns_the_probe_off(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     engine = FakeEngine(FakeCuda())
-    probe = make_probe(engine, tmp_path / "shared")
-    serve(probe, engine, 5)
+    with _as_nobody():
+        probe = make_probe(engine, tmp_path / "shared")
+        serve(probe, engine, 5)
     assert "Permission" in probe.problem
     assert probe.counters()["unwatched"] == 5
 
@@ -112,7 +126,10 @@ def test_a_file_system_that_refuses_turns_the_probe_off(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(getattr(errno, errno_name), os.strerror(getattr(errno, errno_name)))
 
-    monkeypatch.setattr(os, "posix_fallocate" if errno_name == "ENOSPC" else "mkdir", refuse)
+    if errno_name == "ENOSPC":
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+    else:
+        monkeypatch.setattr(Path, "mkdir", refuse)
     engine = FakeEngine(FakeCuda())
     probe = make_probe(engine, tmp_path / "shared")
     serve(probe, engine, 5)
