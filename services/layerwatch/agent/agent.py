@@ -71,6 +71,7 @@ class Agent:
         self._scanned_s = 0.0
         self._told_s: dict[str, float] = {}
         self._counted: dict[str, int] = {}
+        self._obeyed: dict[str, Control | None] = {}
         self._engines: dict[str, Manifest] = {}
 
     def step(self) -> None:
@@ -108,8 +109,9 @@ class Agent:
         told_s = self._told_s[token]
         if more or runtime.waiting >= _DUE_AT or not 0 <= now_s - told_s < window_s:
             self._tell(token, runtime, now_s)
-        if now_s - told_s >= window_s or runtime.order is None:
-            self._order(runtime, now_s)
+        control = self._controls.get(runtime.about.instance)
+        if now_s - told_s >= window_s or control is not self._obeyed.get(token) or runtime.order is None:
+            self._order(token, runtime, now_s)
 
     def _tell(self, token: str, runtime: WatchedRuntime, now_s: float, ended: str = "") -> None:
         before_s, samples = runtime.told_until_s, runtime.samples
@@ -128,9 +130,10 @@ class Agent:
             runtime.executions_per_s += (rate - runtime.executions_per_s) * min(1.0, took_s / 10)
         self._told_s[token], self._counted[token] = now_s, runtime.executions
 
-    def _order(self, runtime: WatchedRuntime, now_s: float) -> None:
-        """Renewed with each window, so that it lapses by itself when this agent is gone."""
+    def _order(self, token: str, runtime: WatchedRuntime, now_s: float) -> None:
+        """At once when it changes, and renewed with each window, so that it lapses when this agent is gone."""
         control = self._controls.get(runtime.about.instance)
+        self._obeyed[token] = control
         if control is not None and control.service != runtime.about.service:
             control = None
         runtime.write_order(
@@ -203,4 +206,5 @@ class Agent:
         self.past.update(runtime.counters)
         self.past_lost.update(runtime.lost())
         self.inbox.forget(runtime.token)
+        self._obeyed.pop(token, None)
         del self._told_s[token], self._counted[token]

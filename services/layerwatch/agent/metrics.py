@@ -33,6 +33,11 @@ class AgentMetrics(Collector):
             "Runtimes whose control page the agent may not write",
             sum(not runtime.may_order for runtime in runtimes),
         )
+        yield _gauge(
+            "twin_bytes",
+            "Device memory that profiled twins have taken",
+            sum(runtime.device_bytes() for runtime in runtimes),
+        )
         yield _counters("ended_runtimes", "Runtimes that have ended", "state", agent.ended)
         yield _counter("executions", "Executions told", agent.executions)
         yield _counter("samples", "Executions told with their layers", agent.samples)

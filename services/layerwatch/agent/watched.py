@@ -47,7 +47,7 @@ _MANIFESTS = Reader(Manifest)
 #: A thread notes the time and then writes its record; so long it may be held up in between without a mark (s).
 _HOLD_BACK_S = 0.05
 #: Executions that wait for their message; beyond, the oldest are dropped and counted.
-_MAX_WAITING = 200_000
+_MAX_WAITING = 100_000
 
 
 class WatchedRuntime:
@@ -108,6 +108,12 @@ class WatchedRuntime:
         finally:
             os.close(fd)
         return True
+
+    def device_bytes(self) -> int:
+        """Device memory that its twins have taken."""
+        with contextlib.suppress(OSError):
+            return decode_state((self.folder / CONTROL_NAME).read_bytes()).device_bytes
+        return 0
 
     def said_goodbye(self) -> bool:
         with contextlib.suppress(OSError):

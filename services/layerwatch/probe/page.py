@@ -16,6 +16,7 @@ from layerwatch.schemas.control_page import (
     encode_page,
     encode_state,
 )
+from layerwatch.schemas.ring import encode_u64
 
 _GENERATION = SAMPLING_OFFSET // 4
 
@@ -47,6 +48,10 @@ class Page:
 
     def tell(self, state: State) -> None:
         self._map[STATE_OFFSET : STATE_OFFSET + 16] = encode_state(state)
+
+    def tell_device_bytes(self, taken: int) -> None:
+        """What twins have taken so far."""
+        self._map[STATE_OFFSET + 8 : STATE_OFFSET + 16] = encode_u64(taken)
 
     def _look(self, now_ns: int) -> None:
         found = decode_sampling(self._map[SAMPLING_OFFSET : SAMPLING_OFFSET + SAMPLING_BYTES])

@@ -182,6 +182,7 @@ class Sampling:
         )
         twin = Twin(self._engine, self._trt, self._recorder(), profile, stream)
         self.device_bytes += needs
+        self.page.tell_device_bytes(self.device_bytes)
         return twin
 
     def _fail(self, profile: int, ring: RingWriter, error: Exception) -> None:

@@ -338,6 +338,18 @@ def test_a_baseline_order_is_a_lease_and_keeps_the_ceiling(host: Host) -> None:
     assert runtime.probe._watch._page.tier == "baseline"
 
 
+def test_a_new_order_is_obeyed_at_once_and_the_twins_memory_is_told(host: Host) -> None:
+    runtime = Runtime(host.folder)
+    host.pass_time()
+    host.controls[runtime.instance] = canary(runtime)
+    host.now_s += 0.01
+    host.agent.step()
+    runtime.execute(2)
+    assert runtime.probe.counters()["sampled"] == 1
+    (watched,) = host.agent.runtimes.values()
+    assert watched.device_bytes() == 64 << 20
+
+
 def test_an_expired_order_ends_in_baseline_and_one_for_another_service_is_none(host: Host) -> None:
     runtime = Runtime(host.folder)
     host.controls[runtime.instance] = canary(runtime, expires_s=time.time() + 60)
