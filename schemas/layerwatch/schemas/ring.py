@@ -26,7 +26,7 @@ Record, 128 bytes, at 4096 + 128 * (position mod capacity):
 | offset | type | what |
 |---|---|---|
 | 0 | u64 | position: 0 for the first record of the ring, then 1, ... |
-| 8 | u64 | unix time in ns at which the execution ended |
+| 8 | u64 | unix time in ns at which the execution ended, or was found to have ended |
 | 16 | u64 | end to end, ns |
 | 24 | u64 | the host's part of it, ns; 2**64 - 1: not known |
 | 32 | u16 | optimization profile |
