@@ -45,6 +45,8 @@ class AgentMetrics(Collector):
         lost = sum((runtime.lost() for runtime in runtimes), Counter(agent.past_lost))
         yield _counters("lost_executions", "Executions (or layers of one) never told", "reason", lost)
         probe = sum((runtime.counters for runtime in runtimes), Counter(agent.past))
+        overhead_s = probe.pop("overhead_ns", 0) / 1e9
+        yield _counter("probe_overhead_seconds", "Spent by probes beside sampled executions", overhead_s)
         yield _counters("probe", "What the probes have counted", "reason", probe)
         yield _counter("datagrams", "Sampled layers received", inbox.received)
         yield _counters(
