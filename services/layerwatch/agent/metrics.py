@@ -42,9 +42,9 @@ class AgentMetrics(Collector):
         yield _counter("executions", "Executions told", agent.executions)
         yield _counter("samples", "Executions told with their layers", agent.samples)
         yield _counter("messages", "Messages of executions", agent.messages)
-        lost = sum((runtime.lost() for runtime in runtimes), Counter(agent.past_lost))
+        lost = _total(agent.past_lost, [runtime.lost() for runtime in runtimes])
         yield _counters("lost_executions", "Executions (or layers of one) never told", "reason", lost)
-        probe = sum((runtime.counters for runtime in runtimes), Counter(agent.past))
+        probe = _total(agent.past, [runtime.counters for runtime in runtimes])
         overhead_s = probe.pop("overhead_ns", 0) / 1e9
         yield _counter("probe_overhead_seconds", "Spent by probes beside sampled executions", overhead_s)
         yield _counters("probe", "What the probes have counted", "reason", probe)
@@ -59,6 +59,14 @@ class AgentMetrics(Collector):
         yield _counters("records", "Records for Kafka or the file", "fate", records)
         if self._gpu is not None:
             yield _counter("gpu_readings", "Readings of GPU counters", self._gpu.readings)
+
+
+def _total(past: Counter[str], present: list[Counter[str]]) -> Counter[str]:
+    """Their sum, zeros included: the sum of Counters has none, and a series would come and go."""
+    total = Counter(past)
+    for counts in present:
+        total.update(counts)
+    return total
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
