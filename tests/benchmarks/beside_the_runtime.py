@@ -100,6 +100,7 @@ def agent(machine: Bed) -> None:
             cpu_share=round(cpu_s / took_s, 3),
             resident_mib=round(machine.metric("agent", "process_resident_memory_bytes") / 2**20),
             executions_not_told=written - int(machine.metric("agent", "layerwatch_agent_executions_total")),
+            executions_counted_lost=int(machine.metric("agent", "layerwatch_agent_lost_executions_total")),
             samples=int(machine.metric("agent", "layerwatch_agent_samples_total")),
             samples_lost=unsent,
             input=f"{_SECONDS:.0f} s, {ring_load.RUNTIMES} runtimes of {ring_load.THREADS} threads, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -33,6 +34,9 @@ _STUCK_S = 15.0
 def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
     """Until `stop`. Writes to the file `to` instead of Kafka where it is given. Raises ConfigError."""
     own = settings.agent
+    if to is None:
+        # Now, rather than in the publisher's thread: it takes long enough for rings to overflow meanwhile.
+        importlib.import_module("layerwatch.hosting.kafka")
     lock, inbox = _open(own.folder)
     sink: Sink = FileSink(to) if to is not None else Publisher(settings)
     gpu = _gpu(own.dcgm_url)
