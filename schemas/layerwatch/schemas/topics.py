@@ -14,6 +14,7 @@ ALERTS = "layerwatch.alerts"
 ALERTS_CURRENT = "layerwatch.alerts.current"
 DECISIONS = "layerwatch.decisions"
 DECISIONS_CURRENT = "layerwatch.decisions.current"
+CONTROL = "layerwatch.control"
 DEADLETTER = "layerwatch.deadletter"
 
 
@@ -55,6 +56,7 @@ TOPICS = (
     Topic(ALERTS_CURRENT, "alert id", None),
     Topic(DECISIONS, "target", 30 * _DAY_MS),
     Topic(DECISIONS_CURRENT, "target", None),
+    Topic(CONTROL, "instance", None),
     Topic(DEADLETTER, "source topic", 7 * _DAY_MS, catalogue=True),
     *_CHANGELOGS,
 )

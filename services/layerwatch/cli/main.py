@@ -24,6 +24,7 @@ COMMANDS = {
     "up": ("up", "Run all services on this machine", "all"),
     "broker": ("broker", "Run the local Kafka broker", "agent"),
     "topics": ("topics", "Create and check the topics", "agent"),
+    "agent": ("agent", "Run the agent of this host", "agent"),
     "processor": ("processor", "Run the stream processor", "processor"),
     "decision": ("decision", "Run the decision centre", "decision"),
     "history": ("history", "Run the history service", "history"),
