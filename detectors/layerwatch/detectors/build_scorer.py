@@ -156,7 +156,7 @@ class BuildScorer:
         if was_warming and not self.warming_up:
             self._gpu.learn()
         if b == len(batch):
-            findings += self._levels(compared, float(rows[-1, e.TIME])) + self._clipping(batch)
+            findings += self._levels(compared, float(rows[-1, e.TIME]), models) + self._clipping(batch)
         findings = _heard(findings, models)
         windows = self._windows.step(
             rows,
@@ -180,7 +180,7 @@ class BuildScorer:
         self._follow(self.episode, batch, compared, a, b, findings, hit, time_s)
         return False
 
-    def _levels(self, compared: Compared, time_s: float) -> list[Finding]:
+    def _levels(self, compared: Compared, time_s: float, models: Models) -> list[Finding]:
         """Steps that requests feel; smaller ones become a notice."""
         judged = [
             self._lanes[sampled.profile].levels.add(sampled, self.episode is None)
@@ -190,7 +190,9 @@ class BuildScorer:
         if self.warming_up or (self.episode is not None and not self.episode.is_step):
             return []
         shifts = [
-            (s, self._names[p]) for p, lane in self._lanes.items() if (s := lane.levels.shift) is not None
+            (s, self._names[p])
+            for p, lane in self._lanes.items()
+            if (s := lane.levels.shift) is not None and s.channel not in models.silenced
         ]
         if any(judged):
             self._notice.show(shifts, time_s)
