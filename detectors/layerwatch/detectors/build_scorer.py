@@ -10,6 +10,8 @@ from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors.arrays import F64, Bools, State
 from layerwatch.detectors.baseline import SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions
+from layerwatch.detectors.build_comparison import BuildComparison
+from layerwatch.detectors.build_reference import BuildReference, LaneReference, OwnLevels
 from layerwatch.detectors.causes import causes_of, pattern_of
 from layerwatch.detectors.comparison import Compared, subtract_layers
 from layerwatch.detectors.episode import OpenEpisode
@@ -51,6 +53,8 @@ class BuildScorer:
         self.healthy: list[tuple[F64 | None, dict[str, float]]] = []  # of the latest update: windows, levels
         self._recent: deque[Sampled] = deque(maxlen=_REMEMBERED)
         self.episode: OpenEpisode | None = None
+        self._levels: dict[int, OwnLevels] = {}
+        self.comparison: BuildComparison | None = None  # with the build that was served before
 
     @property
     def warming_up(self) -> bool:
@@ -75,19 +79,38 @@ class BuildScorer:
                 healthy[a:b] = self._judge(batch, compared, a, b, models)
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
             self._learn(batch, compared, healthy)
+            if self.comparison is not None:
+                self.comparison.add(batch, compared.points, healthy & ~compared.skip)
         self._close_if_over(batch.clock_s, closed)
+        closed += self._compared(batch.clock_s)
         if self.episode is not None and self.episode.announced:
             return [*closed, self.episode.snapshot(self._names)]
         return closed
 
     def close(self, clock_s: float) -> list[Episode]:
         """End what is open: the instance has left, or runs another build now."""
+        ended = [] if self.comparison is None else [self.comparison.episode(closed_s=clock_s)]
+        self.comparison = None
+        return ended + self._close_episode(clock_s)
+
+    def _close_episode(self, clock_s: float) -> list[Episode]:
         if self.episode is None:
             return []
         snapshot = self.episode.snapshot(self._names, closed_s=clock_s)
         self.episode = None
         self._clear()
         return [snapshot]
+
+    def compare_with(self, reference: BuildReference, since_s: float, *, returned: bool) -> None:
+        """Hold the executions to come against another build; `returned`: this one has served here before."""
+        self.comparison = BuildComparison(
+            self._instance, self._manifest.engine, reference, self._names, since_s, returned
+        )
+
+    def resume_comparison(self, reference: BuildReference, state: State, heavy: State | None) -> None:
+        self.comparison = BuildComparison.restore(
+            self._instance, self._manifest.engine, reference, self._names, state, heavy
+        )
 
     def reboot(self) -> None:
         """Forget the old process's latest executions; the first of the new one are cold."""
@@ -233,7 +256,27 @@ class BuildScorer:
 
     def _close_if_over(self, clock_s: float, closed: list[Episode]) -> None:
         if self.episode is not None and self.episode.over(clock_s):
-            closed += self.close(clock_s)
+            closed += self._close_episode(clock_s)
+
+    def _compared(self, clock_s: float) -> list[Episode]:
+        """What is known of this build against the one before; its end once nothing more is to be said."""
+        if self.comparison is None:
+            return []
+        if not self.comparison.over:
+            return [self.comparison.episode()]
+        ended = self.comparison.episode(closed_s=clock_s)
+        self.comparison = None
+        return [ended]
+
+    def reference(self) -> BuildReference:
+        """This build as others are held against it; follows what is learnt."""
+        lanes = {
+            profile: LaneReference(
+                self._names[profile], self._lanes[profile].baseline, own.blocks, own.levels
+            )
+            for profile, own in self._levels.items()
+        }
+        return BuildReference(self._manifest.engine, self._end_to_end, lanes)
 
     def _clear(self) -> None:
         self._executions.clear()
@@ -251,6 +294,9 @@ class BuildScorer:
             self._end_to_end.learn(compared.points, batch.shape[plain], log_ms)
         for block in batch.layers:
             self._lanes[block.profile].learn(batch, block, compared.points, fit[block.rows])
+        for sampled in compared.sampled:
+            own = self._levels.setdefault(sampled.profile, OwnLevels(self._names[sampled.profile]))
+            own.learn(sampled, compared.points, batch.shape[sampled.rows], fit[sampled.rows])
 
     def hot(self) -> State:
         """What must never be lost; a few KB."""
@@ -263,6 +309,7 @@ class BuildScorer:
             "last_s": self._last_s,
             "cold": self._cold,
             "episode": None if self.episode is None else self.episode.state(),
+            "comparison": None if self.comparison is None else self.comparison.state(),
         }
 
     def heavy(self) -> State:
@@ -270,6 +317,8 @@ class BuildScorer:
         return {
             "end_to_end": self._end_to_end.state(),
             "lanes": {str(profile): lane.state() for profile, lane in self._lanes.items()},
+            "levels": {str(profile): own.state() for profile, own in self._levels.items()},
+            "comparison": None if self.comparison is None else self.comparison.heavy(),
         }
 
     @classmethod
@@ -285,4 +334,8 @@ class BuildScorer:
         if heavy is not None:
             self._end_to_end = ShapeBaseline.restore(heavy["end_to_end"])
             self._lanes = {int(profile): Lane.restore(state) for profile, state in heavy["lanes"].items()}
+            self._levels = {
+                int(profile): OwnLevels.restore(self._names[int(profile)], state)
+                for profile, state in heavy["levels"].items()
+            }
         return self

@@ -72,9 +72,13 @@ class Scorer:
         engine = manifest.engine
         if engine == self._current:
             return []
-        closed = self._builds[self._current].close(clock_s) if self._current in self._builds else []
+        before = self._builds.get(self._current) if self._current is not None else None
+        closed = before.close(clock_s) if before is not None else []
+        returned = engine in self._builds
         known = self._builds.pop(engine, None) or BuildScorer(instance, manifest)
         self._builds[engine] = known  # newest last
+        if before is not None:
+            known.compare_with(before.reference(), clock_s, returned=returned)
         while len(self._builds) > _BUILDS:
             del self._builds[next(iter(self._builds))]
         self._current = engine
@@ -114,4 +118,10 @@ class Scorer:
                 raise MissingManifest(engine)
             self._builds[engine] = BuildScorer.restore(instance, manifest, state, (heavy or {}).get(engine))
         self._current = hot["current"]
+        for engine, state in hot["builds"].items():
+            compared = state["comparison"]
+            before = self._builds.get(compared["reference"]) if compared is not None else None
+            if before is not None:
+                saved = (heavy or {}).get(engine) or {}
+                self._builds[engine].resume_comparison(before.reference(), compared, saved.get("comparison"))
         return self

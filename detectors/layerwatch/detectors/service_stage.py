@@ -105,7 +105,8 @@ class ServiceStage:
             if mine and mine.episode.closed_s is None and alert.kind == episode.kind:
                 return alert  # also under another id: the first stage may have been restarted in between
         for alert in alerts:
-            if alert.kind == episode.kind and alert.cause == episode.causes[0].cause:
+            same = alert.kind == episode.kind and alert.cause == episode.causes[0].cause
+            if same and (alert.kind != "engine_regression" or alert.worst.engine == signal.engine):
                 return alert
         return None
 

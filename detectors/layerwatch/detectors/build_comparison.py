@@ -1,0 +1,329 @@
+"""A build that an instance has begun to serve, against the one before: a fact at once, a verdict as evidence comes in.
+
+For each block and size of input two one-sided tests say slower, equivalent, or not yet known; the margin is the old
+build's own latest drift. The verdict is an episode: info for the fact, an equivalent build and small or rare losses, a
+warning once a block costs a tenth more over all the traffic seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import numpy as np
+
+from layerwatch.detectors import lane_comparison as lanes
+from layerwatch.detectors.arrays import F64, Bools, State
+from layerwatch.detectors.batch import Executions
+from layerwatch.detectors.build_reference import BuildReference
+from layerwatch.detectors.impact import ImpactTally
+from layerwatch.detectors.lane_comparison import LaneComparison, SizeDifference
+from layerwatch.detectors.shapes import Point
+from layerwatch.schemas.alerts import BucketImpact, Cause, DetectorScore, LayerExcess
+from layerwatch.schemas.engines import Layer
+from layerwatch.schemas.signals import Episode
+
+_MATERIAL = 0.10  # of a block's time, over all traffic
+_SHARE = 0.01  # of the engine's time, below which a block, and of the traffic's, below which a size, is nobody's concern
+_ENOUGH = 200  # sampled executions before a build can be called equivalent
+_LOOK_EVERY = 16  # sampled executions
+_CONCLUDED = 3000  # ... after which nothing is added: what is still unknown then stays so
+_LISTED_LAYERS, _LISTED_BUCKETS = 10, 5
+
+
+class _Loss(msgspec.Struct, array_like=True):
+    """A block that costs more: where, and by how much there."""
+
+    profile: int
+    block: int
+    name: str
+    ratio: float  # log units, over the sizes where it is slower
+    margin: float
+    excess_ms: float
+    material: bool
+    sizes: list[int]
+
+
+class _Verdict(msgspec.Struct, array_like=True):
+    losses: list[_Loss] = []  # the dearest first
+    whole: bool = False  # all blocks are slower alike
+    unknown: list[int] = []  # sizes
+    equivalent: list[int] = []
+
+
+class BuildComparison:
+    """From the first execution of `engine` on; `returned`: the instance has served it before."""
+
+    def __init__(
+        self,
+        instance: str,
+        engine: str,
+        reference: BuildReference,
+        layers: dict[int, list[Layer]],
+        since_s: float,
+        returned: bool,
+    ) -> None:
+        self.reference = reference
+        self._engine = engine
+        self._returned = returned
+        self._since_s = self._updated_s = since_s
+        self._severity = "info"
+        self._tally = ImpactTally()
+        self._shapes: dict[tuple[int, int], dict[str, list[int]]] = {}  # (profile, size): the largest seen
+        self._verdict = _Verdict()
+        self._judged = 0  # executions at the last look
+        self._lanes = {
+            profile: LaneComparison(reference.lanes[profile], mine)
+            for profile, mine in layers.items()
+            if profile in reference.lanes
+        }
+        text = f"{instance}|{engine}|{reference.engine}|{since_s * 1000:.0f}"
+        self._id = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def executions(self) -> int:
+        """Sampled executions that were compared."""
+        return sum(lane.executions for lane in self._lanes.values())
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be said: no slower, wherever enough was seen. A slower build is a fact as long as it serves."""
+        if self._verdict.losses:
+            return False
+        known = self.executions >= _ENOUGH and not self._verdict.unknown and bool(self._verdict.equivalent)
+        return known or self.executions >= _CONCLUDED
+
+    def add(self, batch: Executions, points: list[Point], fit: Bools) -> None:
+        """`fit` [n]: executions of the batch that are neither cold nor part of other trouble."""
+        if self.executions >= _CONCLUDED or not len(batch):
+            return
+        self._updated_s = max(self._updated_s, float(batch.times_s[-1]))
+        if self.reference.end_to_end.fitted and fit.any():
+            log_expected, _ = self.reference.end_to_end.expected(points)
+            expected_ms = np.exp(log_expected[batch.shape[fit], 0])
+            observed_ms = batch.end_to_end_ms[fit]
+            self._tally.add(np.log(observed_ms / expected_ms), observed_ms, expected_ms)
+        for block in batch.layers:
+            if block.profile in self._lanes:
+                self._lanes[block.profile].add(batch, block, points, fit[block.rows])
+                self._remember_shapes(block.profile, batch, points)
+        if self.executions - self._judged >= _LOOK_EVERY or not self._judged:
+            self._judged = self.executions
+            self._judge()
+
+    def episode(self, closed_s: float | None = None) -> Episode:
+        """As it stands; with `closed_s`, its end."""
+        losses = self._verdict.losses
+        updated_s = self._updated_s if closed_s is None else max(closed_s, self._updated_s)
+        worst = losses[0] if losses else None
+        score = float(np.exp(worst.ratio)) if worst else 1.0
+        margin = float(np.exp(worst.margin if worst else lanes.LEAST_EFFECT))
+        return Episode(
+            id=self._id,
+            kind="engine_regression",
+            severity=self._severity,
+            onset_s=self._since_s,
+            opened_s=self._since_s,
+            updated_s=updated_s,
+            closed_s=None if closed_s is None else updated_s,
+            summary=self._summary(),
+            impact=self._tally.impact(),
+            buckets=self._buckets(),
+            layers=self._layers(),
+            causes=[Cause("engine_change", 0.9 if losses else 0.5, self._evidence())],
+            detectors=[DetectorScore("build_comparison", round(score, 3), round(margin, 3))],
+        )
+
+    def _judge(self) -> None:
+        verdict = _Verdict()
+        total = max(self.executions, 1)
+        for profile, lane in self._lanes.items():
+            differences = lane.differences()
+            known = {d.size for d in differences}
+            counts = lane.size_counts()
+            verdict.unknown += [
+                size for size, n in counts.items() if size not in known and n >= _SHARE * total
+            ]
+            if differences:
+                self._judge_lane(profile, lane, differences, verdict)
+        verdict.losses.sort(key=lambda loss: (not loss.material, -loss.excess_ms))
+        verdict.unknown = sorted(set(verdict.unknown))
+        self._verdict = verdict
+        if any(loss.material for loss in verdict.losses) and not self._returned:
+            self._severity = "warning"
+
+    def _judge_lane(
+        self, profile: int, lane: LaneComparison, differences: list[SizeDifference], verdict: _Verdict
+    ) -> None:
+        shares = lane.share_of_blocks()
+        relevant = shares >= _SHARE
+        weights = lane.weights([d.size for d in differences])
+        difference, ratio, margin = (
+            (weights * np.array([getattr(d, name) for d in differences])).sum(0)
+            for name in ("difference", "ratio", "margin")
+        )
+        error = np.sqrt(((weights * np.array([d.error for d in differences])) ** 2).sum(0))
+        overall = lanes.is_slower(difference, ratio, error, margin) & relevant
+        slower = np.array([d.slower for d in differences]) & relevant
+        if overall[-1] or slower[:, -1].any():  # all blocks alike: each that is slower on the clock counts
+            verdict.whole = True
+            alike = np.array([d.ratio for d in differences]) > lanes.LEAST_EFFECT
+            slower |= alike & (slower[:, -1:] | overall[-1]) & relevant
+            overall |= (ratio > lanes.LEAST_EFFECT) & overall[-1] & relevant
+        for block in range(len(lane.blocks)):
+            where = [d.size for d, hit in zip(differences, slower[:, block], strict=True) if hit]
+            if not where and overall[block]:
+                where = [d.size for d in differences if d.ratio[block] > 0]
+            if where:
+                verdict.losses.append(
+                    self._loss(profile, lane, differences, block, where, bool(overall[block]), ratio, margin)
+                )
+        for d, hits in zip(differences, slower, strict=True):
+            if not hits.any():
+                decided = bool((d.equivalent | ~relevant).all()) or d.share < _SHARE
+                (verdict.equivalent if decided else verdict.unknown).append(d.size)
+
+    def _loss(
+        self,
+        profile: int,
+        lane: LaneComparison,
+        differences: list[SizeDifference],
+        block: int,
+        where: list[int],
+        overall: bool,
+        ratio: F64,
+        margin: F64,
+    ) -> _Loss:
+        there = [d for d in differences if d.size in where]
+        weights = lane.weights(where)[:, block]
+        worst = float((weights * np.array([d.ratio[block] for d in there])).sum())
+        share = lane.share_of_blocks()[block] * sum(d.share for d in there)
+        return _Loss(
+            profile=profile,
+            block=block,
+            name=lane.blocks[block] or "what lies outside of the blocks",
+            ratio=worst,
+            margin=float(margin[block]),
+            excess_ms=float(np.expm1(worst) * share),
+            material=overall and float(np.expm1(ratio[block])) >= _MATERIAL,
+            sizes=where,
+        )
+
+    def _remember_shapes(self, profile: int, batch: Executions, points: list[Point]) -> None:
+        for i in np.unique(batch.shape).tolist():
+            key = profile, lanes.size_of(points[i])
+            known = self._shapes.get(key)
+            if known is None or _elements(batch.shapes[i]) > _elements(known):
+                self._shapes[key] = batch.shapes[i]
+
+    def _layers(self) -> list[LayerExcess]:
+        found = []
+        for profile, lane in self._lanes.items():
+            worst = {loss.block: loss.sizes for loss in self._verdict.losses if loss.profile == profile}
+            found += lane.layers(worst)
+        return sorted(found, key=lambda layer: -layer.excess_ms)[:_LISTED_LAYERS]
+
+    def _buckets(self) -> list[BucketImpact]:
+        """The sizes that the worst block is slower on, each by the largest shape seen."""
+        if not self._verdict.losses:
+            return []
+        worst = self._verdict.losses[0]
+        lane = self._lanes[worst.profile]
+        counts = lane.size_counts()
+        ratios = {d.size: float(np.exp(d.ratio[worst.block])) for d in lane.differences()}
+        buckets = [
+            BucketImpact(
+                worst.profile, self._shapes[worst.profile, size], counts[size], round(ratios[size], 3)
+            )
+            for size in worst.sizes
+        ]
+        return sorted(buckets, key=lambda bucket: -bucket.ratio)[:_LISTED_BUCKETS]
+
+    def _summary(self) -> str:
+        new, old = short(self._engine), short(self.reference.engine)
+        name = f"{'build' if self._returned else 'new build'} {new}"
+        back = ", which has served before," if self._returned else ""
+        v = self._verdict
+        if v.losses:
+            worst = v.losses[0]
+            what = "every block" if v.whole and len(v.losses) > 1 else worst.name
+            more = f" ({worst.name} most)" if what == "every block" else ""
+            if len(v.losses) > 1 and not more:
+                more = f"; {len(v.losses) - 1} more slower"
+            return (
+                f"{name}{back} is slower than {old}: {what} takes {np.exp(worst.ratio):.2f}x its time "
+                f"on {_range(worst.sizes)}{more}"
+            )
+        if v.equivalent and not v.unknown:
+            return f"{name}{back} is no slower than {old}, on {_range(v.equivalent)}"
+        known = f"no slower on {_range(v.equivalent)}, " if v.equivalent else ""
+        return f"{name}{back} after {old}: {known}not yet known on {_range(v.unknown)}"
+
+    def _evidence(self) -> str:
+        compared = f"{self.executions} sampled executions compared shape by shape with {short(self.reference.engine)}"
+        if not self._lanes:
+            return f"nothing is known of the layers of {short(self.reference.engine)}"
+        if not self._verdict.losses:
+            return compared
+        worst = self._verdict.losses[0]
+        return f"{compared}; {worst.name} drifted by {np.expm1(worst.margin):.0%} at most there"
+
+    def state(self) -> State:
+        """What must never be lost; the sums are in `heavy`."""
+        return {
+            "reference": self.reference.engine,
+            "since_s": self._since_s,
+            "updated_s": self._updated_s,
+            "returned": self._returned,
+            "severity": self._severity,
+            "verdict": msgspec.to_builtins(self._verdict),
+            "judged": self._judged,
+            "tally": self._tally.state(),
+            "shapes": [[*key, shape] for key, shape in self._shapes.items()],
+        }
+
+    def heavy(self) -> State:
+        return {str(profile): lane.state() for profile, lane in self._lanes.items()}
+
+    @classmethod
+    def restore(
+        cls,
+        instance: str,
+        engine: str,
+        reference: BuildReference,
+        layers: dict[int, list[Layer]],
+        state: State,
+        heavy: State | None,
+    ) -> BuildComparison:
+        self = cls(instance, engine, reference, layers, state["since_s"], state["returned"])
+        self._updated_s, self._severity = state["updated_s"], state["severity"]
+        self._tally = ImpactTally.restore(state["tally"])
+        self._shapes = {(profile, size): shape for profile, size, shape in state["shapes"]}
+        for profile, lane in self._lanes.items():
+            if heavy is not None and str(profile) in heavy:
+                lane.load(heavy[str(profile)])
+        self._verdict, self._judged = msgspec.convert(state["verdict"], _Verdict), state["judged"]
+        return self
+
+
+def short(engine: str) -> str:
+    """A build as people name it: the first eight digits of its hash."""
+    return engine.removeprefix("sha256:")[:8]
+
+
+def _elements(shape: dict[str, list[int]]) -> int:
+    return max(int(np.prod(dims)) for dims in shape.values())
+
+
+def _range(sizes: list[int]) -> str:
+    """Octaves as people read them: `256..1023 elements (batch x length)`."""
+    if not sizes:
+        return "any input"
+    parts: list[list[int]] = []
+    for size in sorted(set(sizes)):
+        if parts and size == parts[-1][1] + 1:
+            parts[-1][1] = size
+        else:
+            parts.append([size, size])
+    text = ", ".join(f"{2**low}..{2 ** (high + 1) - 1}" for low, high in parts)
+    return f"inputs of {text} elements (batch x length)"
