@@ -88,6 +88,8 @@ class AlertState(msgspec.Struct):
         updated_s = max(self.emitted_s, *(e.updated_s for e in episodes))
         severity = max((e.severity for e in episodes), key=SEVERITIES.index)
         said = f"{self.resolved}|{severity}|{self.cause}|{sorted(self.showing)}"
+        if self.kind == "engine_regression":  # its verdict comes after the fact
+            said += f"|{sorted({layer.group for layer in self.worst.episode.layers})}"
         if said == self.emitted and updated_s - self.emitted_s < _EVERY_S:
             return None
         self.revision += 1

@@ -16,8 +16,9 @@ from layerwatch.detectors.arrays import F64, Ints, State
 from layerwatch.detectors.baseline import FLOOR_MS
 from layerwatch.detectors.shapes import Point
 
-_LEVEL = 5  # executions of one size whose median is a level
-_KEPT = 16  # latest levels of each size
+_LEVEL, _LEVEL_S = 5, 0.5  # executions of one size, and the time they take, whose median is a level
+_KEPT = 32  # latest levels of each size
+_MOST_PENDING = 64
 _MAX_SIZES = 32
 _IN_A_ROW = 3  # levels; what as many show together is no noise of single ones
 
@@ -58,23 +59,25 @@ class BlockLevels:
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self._pending: dict[int, F64] = {}
+        self._pending: dict[int, F64] = {}  # size: [k, 1 + width], time first
         self._levels: dict[int, deque[F64]] = {}
 
-    def push(self, sizes: Ints, rows: F64) -> None:
-        """Add executions: size [k] of each, rows [k, width] of `contrasts`."""
+    def push(self, times_s: F64, sizes: Ints, rows: F64) -> None:
+        """Add executions: time [k], size [k], rows [k, width] of `contrasts`."""
+        timed = np.column_stack((times_s, rows))
         for size in np.unique(sizes).tolist():
-            mine = rows[sizes == size]
+            mine = timed[sizes == size]
             before = self._pending.get(size)
             if before is not None:
                 mine = np.concatenate((before, mine))
             elif len(self._pending) >= _MAX_SIZES:
                 continue
-            whole = len(mine) // _LEVEL
-            if whole:
-                levels = np.median(mine[: whole * _LEVEL].reshape(whole, _LEVEL, self.width), axis=1)
-                self._levels.setdefault(size, deque(maxlen=_KEPT)).extend(levels)
-            self._pending[size] = mine[whole * _LEVEL :]
+            while (end := _end_of_level(mine[:, 0])) is not None:
+                # rounded as it is kept, so that a restart changes nothing
+                level = np.median(mine[:end, 1:], axis=0).astype(np.float16).astype(np.float64)
+                self._levels.setdefault(size, deque(maxlen=_KEPT)).append(level)
+                mine = mine[end:]
+            self._pending[size] = mine
 
     def level(self, size: int) -> Level | None:
         """None before there are three levels."""
@@ -91,9 +94,10 @@ class BlockLevels:
         return {
             "width": self.width,
             "sizes": list(self._pending),
-            "pending": [rows.astype(np.float32) for rows in self._pending.values()],
+            "times": [rows[:, 0].copy() for rows in self._pending.values()],
+            "pending": [rows[:, 1:].astype(np.float32) for rows in self._pending.values()],
             "levels": [
-                np.array(self._levels.get(size, ()), np.float32).reshape(-1, self.width)
+                np.array(self._levels.get(size, ()), np.float16).reshape(-1, self.width)
                 for size in self._pending
             ],
         }
@@ -101,8 +105,20 @@ class BlockLevels:
     @classmethod
     def restore(cls, state: State) -> BlockLevels:
         self = cls(state["width"])
-        for size, pending, levels in zip(state["sizes"], state["pending"], state["levels"], strict=True):
-            self._pending[size] = pending.astype(np.float64)
+        for size, times_s, pending, levels in zip(
+            state["sizes"], state["times"], state["pending"], state["levels"], strict=True
+        ):
+            self._pending[size] = np.column_stack((times_s, pending.astype(np.float64)))
             if len(levels):
                 self._levels[size] = deque(levels.astype(np.float64), maxlen=_KEPT)
         return self
+
+
+def _end_of_level(times_s: F64) -> int | None:
+    """How many of some executions make the next level; None while it needs more of them."""
+    if len(times_s) < _LEVEL:
+        return None
+    end = max(_LEVEL, int(np.searchsorted(times_s, times_s[0] + _LEVEL_S)) + 1)
+    if end > len(times_s):
+        return _MOST_PENDING if len(times_s) >= _MOST_PENDING else None
+    return min(end, _MOST_PENDING)

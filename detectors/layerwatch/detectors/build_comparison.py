@@ -15,6 +15,7 @@ import numpy as np
 from layerwatch.detectors import lane_comparison as lanes
 from layerwatch.detectors.arrays import F64, Bools, State
 from layerwatch.detectors.batch import Executions
+from layerwatch.detectors.block_levels import size_of
 from layerwatch.detectors.build_reference import BuildReference
 from layerwatch.detectors.impact import ImpactTally
 from layerwatch.detectors.lane_comparison import LaneComparison, SizeDifference
@@ -47,6 +48,8 @@ class _Loss(msgspec.Struct, array_like=True):
 class _Verdict(msgspec.Struct, array_like=True):
     losses: list[_Loss] = []  # the dearest first
     whole: bool = False  # all blocks are slower alike
+    level: float = 0.0  # log-ratio of what all blocks share
+    level_known: bool = False  # ... is within the margin
     unknown: list[int] = []  # sizes
     equivalent: list[int] = []
 
@@ -60,13 +63,13 @@ class BuildComparison:
         engine: str,
         reference: BuildReference,
         layers: dict[int, list[Layer]],
-        since_s: float,
         returned: bool,
     ) -> None:
         self.reference = reference
         self._engine = engine
         self._returned = returned
-        self._since_s = self._updated_s = since_s
+        self._instance = instance
+        self._onset_s = self._opened_s = self._updated_s = 0.0  # 0 before the first execution
         self._severity = "info"
         self._tally = ImpactTally()
         self._shapes: dict[tuple[int, int], dict[str, list[int]]] = {}  # (profile, size): the largest seen
@@ -77,8 +80,11 @@ class BuildComparison:
             for profile, mine in layers.items()
             if profile in reference.lanes
         }
-        text = f"{instance}|{engine}|{reference.engine}|{since_s * 1000:.0f}"
-        self._id = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def begun(self) -> bool:
+        """Whether the build has executed anything yet."""
+        return self._opened_s > 0
 
     @property
     def executions(self) -> int:
@@ -90,13 +96,20 @@ class BuildComparison:
         """Nothing more is to be said: no slower, wherever enough was seen. A slower build is a fact as long as it serves."""
         if self._verdict.losses:
             return False
-        known = self.executions >= _ENOUGH and not self._verdict.unknown and bool(self._verdict.equivalent)
-        return known or self.executions >= _CONCLUDED
+        return (self.executions >= _ENOUGH and self._equivalent) or self.executions >= _CONCLUDED
+
+    @property
+    def _equivalent(self) -> bool:
+        v = self._verdict
+        return bool(v.equivalent) and not v.unknown and v.level_known and not v.losses
 
     def add(self, batch: Executions, points: list[Point], fit: Bools) -> None:
         """`fit` [n]: executions of the batch that are neither cold nor part of other trouble."""
         if self.executions >= _CONCLUDED or not len(batch):
             return
+        if not self.begun:
+            self._opened_s = float(batch.times_s[0])
+            self._onset_s = self._opened_s - float(batch.end_to_end_ms[0]) / 1e3
         self._updated_s = max(self._updated_s, float(batch.times_s[-1]))
         if self.reference.end_to_end.fitted and fit.any():
             log_expected, _ = self.reference.end_to_end.expected(points)
@@ -118,12 +131,13 @@ class BuildComparison:
         worst = losses[0] if losses else None
         score = float(np.exp(worst.ratio)) if worst else 1.0
         margin = float(np.exp(worst.margin if worst else lanes.LEAST_EFFECT))
+        text = f"{self._instance}|{self._engine}|{self.reference.engine}|{self._onset_s * 1000:.0f}"
         return Episode(
-            id=self._id,
+            id=hashlib.sha256(text.encode()).hexdigest()[:16],
             kind="engine_regression",
             severity=self._severity,
-            onset_s=self._since_s,
-            opened_s=self._since_s,
+            onset_s=self._onset_s,
+            opened_s=self._opened_s,
             updated_s=updated_s,
             closed_s=None if closed_s is None else updated_s,
             summary=self._summary(),
@@ -178,9 +192,12 @@ class BuildComparison:
                 verdict.losses.append(
                     self._loss(profile, lane, differences, block, where, bool(overall[block]), ratio, margin)
                 )
+        verdict.level = float(difference[-1])
+        verdict.level_known = bool(lanes.is_equivalent(difference, error, margin)[-1])
+        asked = relevant & lane.named
         for d, hits in zip(differences, slower, strict=True):
             if not hits.any():
-                decided = bool((d.equivalent | ~relevant).all()) or d.share < _SHARE
+                decided = bool((d.equivalent | ~asked).all()) or d.share < _SHARE
                 (verdict.equivalent if decided else verdict.unknown).append(d.size)
 
     def _loss(
@@ -211,7 +228,7 @@ class BuildComparison:
 
     def _remember_shapes(self, profile: int, batch: Executions, points: list[Point]) -> None:
         for i in np.unique(batch.shape).tolist():
-            key = profile, lanes.size_of(points[i])
+            key = profile, size_of(points[i])
             known = self._shapes.get(key)
             if known is None or _elements(batch.shapes[i]) > _elements(known):
                 self._shapes[key] = batch.shapes[i]
@@ -228,14 +245,19 @@ class BuildComparison:
         if not self._verdict.losses:
             return []
         worst = self._verdict.losses[0]
-        lane = self._lanes[worst.profile]
+        lane = self._lanes.get(worst.profile)
+        if lane is None:  # the reference was lost on a restart; what was found stands
+            return []
         counts = lane.size_counts()
-        ratios = {d.size: float(np.exp(d.ratio[worst.block])) for d in lane.differences()}
         buckets = [
             BucketImpact(
-                worst.profile, self._shapes[worst.profile, size], counts[size], round(ratios[size], 3)
+                worst.profile,
+                self._shapes[worst.profile, d.size],
+                counts[d.size],
+                round(float(np.exp(d.ratio[worst.block])), 3),
             )
-            for size in worst.sizes
+            for d in lane.differences()
+            if d.size in worst.sizes
         ]
         return sorted(buckets, key=lambda bucket: -bucket.ratio)[:_LISTED_BUCKETS]
 
@@ -254,10 +276,13 @@ class BuildComparison:
                 f"{name}{back} is slower than {old}: {what} takes {np.exp(worst.ratio):.2f}x its time "
                 f"on {_range(worst.sizes)}{more}"
             )
-        if v.equivalent and not v.unknown:
+        if self._equivalent:
             return f"{name}{back} is no slower than {old}, on {_range(v.equivalent)}"
-        known = f"no slower on {_range(v.equivalent)}, " if v.equivalent else ""
-        return f"{name}{back} after {old}: {known}not yet known on {_range(v.unknown)}"
+        said = [f"block by block no slower on {_range(v.equivalent)}"] if v.equivalent else []
+        said += [f"not yet known on {_range(v.unknown)}"] if v.unknown or not v.equivalent else []
+        if v.equivalent and not v.level_known:
+            said.append(f"all blocks together {np.expm1(v.level):+.0%}, which may be drift")
+        return f"{name}{back} after {old}: {', '.join(said)}"
 
     def _evidence(self) -> str:
         compared = f"{self.executions} sampled executions compared shape by shape with {short(self.reference.engine)}"
@@ -272,8 +297,7 @@ class BuildComparison:
         """What must never be lost; the sums are in `heavy`."""
         return {
             "reference": self.reference.engine,
-            "since_s": self._since_s,
-            "updated_s": self._updated_s,
+            "times_s": [self._onset_s, self._opened_s, self._updated_s],
             "returned": self._returned,
             "severity": self._severity,
             "verdict": msgspec.to_builtins(self._verdict),
@@ -295,8 +319,9 @@ class BuildComparison:
         state: State,
         heavy: State | None,
     ) -> BuildComparison:
-        self = cls(instance, engine, reference, layers, state["since_s"], state["returned"])
-        self._updated_s, self._severity = state["updated_s"], state["severity"]
+        self = cls(instance, engine, reference, layers, state["returned"])
+        self._onset_s, self._opened_s, self._updated_s = state["times_s"]
+        self._severity = state["severity"]
         self._tally = ImpactTally.restore(state["tally"])
         self._shapes = {(profile, size): shape for profile, size, shape in state["shapes"]}
         for profile, lane in self._lanes.items():

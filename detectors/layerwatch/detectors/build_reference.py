@@ -11,7 +11,7 @@ from layerwatch.detectors.baseline import ShapeBaseline
 from layerwatch.detectors.block_levels import BlockLevels, contrasts, size_of
 from layerwatch.detectors.lane import Sampled
 from layerwatch.detectors.layer_match import blocks_in_order
-from layerwatch.detectors.layer_watch import JUDGED
+from layerwatch.detectors.layer_watch import JUDGED, TIME
 from layerwatch.detectors.shapes import Point
 from layerwatch.schemas.engines import Layer, Manifest
 
@@ -34,7 +34,7 @@ class OwnLevels:
                 sampled.times_ms[rows] @ self._member,
                 sampled.expected_ms[rows] @ self._member,
             )
-            self.levels.push(sizes, contrasts(observed, expected))
+            self.levels.push(sampled.features[rows, TIME], sizes, contrasts(observed, expected))
 
     def state(self) -> State:
         return self.levels.state()

@@ -89,7 +89,8 @@ class BuildScorer:
 
     def close(self, clock_s: float) -> list[Episode]:
         """End what is open: the instance has left, or runs another build now."""
-        ended = [] if self.comparison is None else [self.comparison.episode(closed_s=clock_s)]
+        begun = self.comparison is not None and self.comparison.begun
+        ended = [self.comparison.episode(closed_s=clock_s)] if self.comparison is not None and begun else []
         self.comparison = None
         return ended + self._close_episode(clock_s)
 
@@ -101,10 +102,10 @@ class BuildScorer:
         self._clear()
         return [snapshot]
 
-    def compare_with(self, reference: BuildReference, since_s: float, *, returned: bool) -> None:
+    def compare_with(self, reference: BuildReference, *, returned: bool) -> None:
         """Hold the executions to come against another build; `returned`: this one has served here before."""
         self.comparison = BuildComparison(
-            self._instance, self._manifest.engine, reference, self._names, since_s, returned
+            self._instance, self._manifest.engine, reference, self._names, returned
         )
 
     def resume_comparison(self, reference: BuildReference, state: State, heavy: State | None) -> None:
@@ -260,7 +261,7 @@ class BuildScorer:
 
     def _compared(self, clock_s: float) -> list[Episode]:
         """What is known of this build against the one before; its end once nothing more is to be said."""
-        if self.comparison is None:
+        if self.comparison is None or not self.comparison.begun:
             return []
         if not self.comparison.over:
             return [self.comparison.episode()]

@@ -11,7 +11,7 @@ from layerwatch.detectors.baseline import SUPPORT
 from layerwatch.detectors.batch import Executions, LayerTimes
 from layerwatch.detectors.block_levels import BlockLevels, Level, contrasts, size_of
 from layerwatch.detectors.build_reference import LaneReference
-from layerwatch.detectors.layer_match import Cell, blocks_of, match_layers
+from layerwatch.detectors.layer_match import BETWEEN, REST, Cell, blocks_of, match_layers
 from layerwatch.detectors.layer_names import owner
 from layerwatch.detectors.shapes import Point
 from layerwatch.schemas.alerts import LayerExcess
@@ -22,6 +22,7 @@ from layerwatch.schemas.groups import group_of
 LEAST_EFFECT = 0.08
 _SURE = 3.0  # standard errors
 _NOISE_FLOOR = 0.01  # log units: a level is known no better
+_TICK_MS = 1e-3  # a layer that did not exist before is no more than so many times as slow
 _LEAST_RATIO = 1.1  # of a layer that is listed
 
 
@@ -56,9 +57,16 @@ class LaneComparison:
         self._old = _membership([cell.old for cell in self._cells], len(reference.layers))
         self._new = _membership([cell.new for cell in self._cells], len(layers))
         self._levels = BlockLevels(len(self.blocks) + 1)
+        self._nothing = np.zeros((2, len(self._cells)))
         self._sums: dict[int, F64] = {}  # size: [2, cells] ms, observed and expected
         self._counts: dict[int, int] = {}
         self._known: dict[str, int] = {block: i for i, block in enumerate(reference.blocks)}
+
+    @property
+    def named(self) -> Bools:
+        """[blocks + 1] of which an answer is owed: the blocks with names, or all where no layer's name tells a block."""
+        named = np.array([*(block not in (REST, BETWEEN) for block in self.blocks), False])
+        return named if named.any() else np.ones(len(named), bool)
 
     @property
     def executions(self) -> int:
@@ -80,10 +88,14 @@ class LaneComparison:
         sizes = np.array([size_of(point) for point in points])[shape]
         for size in np.unique(sizes).tolist():
             mine = sizes == size
-            sums = self._sums.setdefault(size, np.zeros((2, len(self._cells))))
+            sums = self._sums.setdefault(size, self._nothing.copy())
             sums += observed[mine].sum(0), expected[mine].sum(0)
             self._counts[size] = self._counts.get(size, 0) + int(mine.sum())
-        self._levels.push(sizes, contrasts(self._by_block(observed), self._by_block(expected)))
+        self._levels.push(
+            batch.times_s[layers.rows][rows],
+            sizes,
+            contrasts(self._by_block(observed), self._by_block(expected)),
+        )
 
     def differences(self) -> list[SizeDifference]:
         """Of each size that both builds have served, by size."""
@@ -97,8 +109,10 @@ class LaneComparison:
         return found
 
     def share_of_blocks(self) -> F64:
-        """[blocks + 1] of the expected time; 1 for the whole engine."""
+        """[blocks + 1] of the expected time; 1 for the whole engine, 0 for what cannot be compared."""
         expected = self._by_block(np.sum([sums[1] for sums in self._sums.values()], axis=0)[None])[0]
+        if BETWEEN in self.blocks:
+            expected[self.blocks.index(BETWEEN)] = 0.0
         return np.append(expected / max(expected.sum(), 1e-9), 1.0)
 
     def weights(self, sizes: list[int]) -> F64:
@@ -115,8 +129,9 @@ class LaneComparison:
         """Layers of some blocks (indices), over the sizes given for each, by what they cost more; a tenth at least."""
         found = []
         for block, sizes in worst.items():
-            count = sum(self._counts[size] for size in sizes)
-            observed, expected = np.sum([self._sums[size] for size in sizes], axis=0) / count
+            sizes = [size for size in sizes if size in self._sums]
+            count = max(sum(self._counts[size] for size in sizes), 1)
+            observed, expected = sum((self._sums[size] for size in sizes), self._nothing) / count
             for index in np.flatnonzero(self._block == block):
                 cell = self._cells[index]
                 if cell.new and observed[index] >= max(_LEAST_RATIO * expected[index], 1e-6):
@@ -133,7 +148,7 @@ class LaneComparison:
             index=index,
             baseline_ms=round(expected_ms, 6),
             observed_ms=round(observed_ms, 6),
-            ratio=round(observed_ms / max(expected_ms, 1e-6), 3),
+            ratio=round(observed_ms / max(expected_ms, _TICK_MS), 3),
             excess_ms=round(observed_ms - expected_ms, 6),
         )
 
@@ -163,9 +178,10 @@ class LaneComparison:
     def load(self, state: State) -> None:
         """Go on from `state`; one of other layers is passed over."""
         sums = [values.astype(np.float64) for values in state["sums"]]
-        if any(values.shape != (2, len(self._cells)) for values in sums):
+        levels = BlockLevels.restore(state["levels"])
+        if levels.width != self._levels.width or any(s.shape != self._nothing.shape for s in sums):
             return
-        self._levels = BlockLevels.restore(state["levels"])
+        self._levels = levels
         self._sums = dict(zip(state["sizes"], sums, strict=True))
         self._counts = dict(zip(state["sizes"], state["counts"], strict=True))
 
@@ -192,7 +208,7 @@ def _difference(size: int, share: float, old: Level, new: Level) -> SizeDifferen
         error=error,
         margin=margin,
         slower=is_slower(difference, ratio, error, margin),
-        equivalent=difference + _SURE * error < margin,
+        equivalent=is_equivalent(difference, error, margin),
     )
 
 
@@ -200,3 +216,9 @@ def is_slower(difference: F64, ratio: F64, error: F64, margin: F64) -> Bools:
     """Surely beyond the margin, and slower on the clock too: not only less fast than the other blocks."""
     slower: Bools = (difference - _SURE * error > margin) & (ratio > LEAST_EFFECT)
     return slower
+
+
+def is_equivalent(difference: F64, error: F64, margin: F64) -> Bools:
+    """Surely within the margin, or faster."""
+    equivalent: Bools = difference + _SURE * error < margin
+    return equivalent

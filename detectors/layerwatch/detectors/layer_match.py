@@ -7,6 +7,7 @@ sides, and every layer is in one cell, so a block's time is the same work before
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from layerwatch.detectors.layer_names import block_of, canonical, nodes_of, owner, span_of
 from layerwatch.schemas.engines import Layer
 
-#: Layers of no block: embeddings, heads, and copies between two blocks that only one of the builds has.
-REST = ""
+REST = ""  # layers of no block: embeddings and heads
+BETWEEN = (
+    "between"  # copies between two blocks that only one of the builds makes: no block is charged with them
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,8 @@ def _copies_between_blocks(sides: tuple[_Side, _Side]) -> set[int]:
     Whether such a copy counts as the output of one block or the input of the next is TensorRT's whim.
     """
     alone = set()
-    for side, other, offset in ((*sides, 0), (*reversed(sides), len(sides[0].layers))):
+    old, new = sides
+    for side, other, offset in ((old, new, 0), (new, old, len(old.layers))):
         known = set(other.names)
         alone |= {offset + i for i in side.copies if side.crosses(i) and side.names[i] not in known}
     return alone
@@ -127,7 +131,7 @@ def blocks_in_order(layers: list[Layer]) -> list[str]:
     blocks = [block_of(layer) for layer in layers]
     named = [i for i, block in enumerate(blocks) if block]
     out = list(blocks)
-    for before, after in zip(named, named[1:], strict=False):
+    for before, after in itertools.pairwise(named):
         if blocks[before] == blocks[after]:
             out[before:after] = [blocks[before]] * (after - before)
     return out
@@ -144,7 +148,7 @@ def _cells(sides: tuple[_Side, _Side], sets: _Sets, alone: set[int]) -> list[Cel
     for root, group in members.items():
         # Work that was fused across blocks counts for the first of them, on both sides.
         first = next((blocks[i] for i in group if blocks[i]), REST)
-        block = REST if root in alone else merged.get(first, first)
+        block = BETWEEN if root in alone else merged.get(first, first)
         old = tuple(i for i in group if i < split)
         cells.append(Cell(block, old, tuple(i - split for i in group if i >= split)))
     return cells
@@ -171,6 +175,7 @@ def _range_name(order: list[str], sets: _Sets, index: int) -> str:
 
 
 def blocks_of(cells: Iterable[Cell]) -> list[str]:
-    """The blocks of some cells, in order; `REST` last."""
+    """The blocks of some cells, in order; `REST` and `BETWEEN` last."""
     blocks = dict.fromkeys(cell.block for cell in cells)
-    return [*(block for block in blocks if block), *([REST] if REST in blocks else [])]
+    last = [block for block in (REST, BETWEEN) if block in blocks]
+    return [*(block for block in blocks if block not in last), *last]

@@ -78,7 +78,7 @@ class Scorer:
         known = self._builds.pop(engine, None) or BuildScorer(instance, manifest)
         self._builds[engine] = known  # newest last
         if before is not None:
-            known.compare_with(before.reference(), clock_s, returned=returned)
+            known.compare_with(before.reference(), returned=returned)
         while len(self._builds) > _BUILDS:
             del self._builds[next(iter(self._builds))]
         self._current = engine
