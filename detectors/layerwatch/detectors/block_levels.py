@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from layerwatch.detectors.arrays import F64, Ints, State
 from layerwatch.detectors.baseline import FLOOR_MS
@@ -18,6 +19,7 @@ from layerwatch.detectors.shapes import Point
 
 _LEVEL, _LEVEL_S = 5, 0.5  # executions of one size, and the time they take, whose median is a level
 _KEPT = 32  # latest levels of each size
+_LONG = 8  # levels whose mean is a long one; as many of them are kept
 _MOST_PENDING = 64
 _MAX_SIZES = 32
 _IN_A_ROW = 3  # levels; what as many show together is no noise of single ones
@@ -45,8 +47,10 @@ def contrasts(observed_ms: F64, expected_ms: F64) -> F64:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Of one size: mean [blocks + 1], variance of a single level about it, levels seen, and `drift`: the largest
-    departure of three levels in a row from the mean."""
+    """Of one size: mean [blocks + 1] of the latest levels, variance of one about it, and how many there are.
+
+    `drift`: the largest departure from the mean of three levels in a row, or of a long level before them.
+    """
 
     mean: F64
     variance: F64
@@ -61,6 +65,8 @@ class BlockLevels:
         self.width = width
         self._pending: dict[int, F64] = {}  # size: [k, 1 + width], time first
         self._levels: dict[int, deque[F64]] = {}
+        self._long: dict[int, deque[F64]] = {}
+        self._since_long: dict[int, int] = {}
 
     def push(self, times_s: F64, sizes: Ints, rows: F64) -> None:
         """Add executions: time [k], size [k], rows [k, width] of `contrasts`."""
@@ -73,11 +79,18 @@ class BlockLevels:
             elif len(self._pending) >= _MAX_SIZES:
                 continue
             while (end := _end_of_level(mine[:, 0])) is not None:
-                # rounded as it is kept, so that a restart changes nothing
-                level = np.median(mine[:end, 1:], axis=0).astype(np.float16).astype(np.float64)
-                self._levels.setdefault(size, deque(maxlen=_KEPT)).append(level)
+                self._add(size, _rounded(np.median(mine[:end, 1:], axis=0)))
                 mine = mine[end:]
             self._pending[size] = mine
+
+    def _add(self, size: int, level: F64) -> None:
+        levels = self._levels.setdefault(size, deque(maxlen=_KEPT))
+        levels.append(level)
+        self._since_long[size] = self._since_long.get(size, 0) + 1
+        if self._since_long[size] == _LONG:
+            self._since_long[size] = 0
+            mean = _rounded(np.mean(list(levels)[-_LONG:], axis=0))
+            self._long.setdefault(size, deque(maxlen=_KEPT)).append(mean)
 
     def level(self, size: int) -> Level | None:
         """None before there are three levels."""
@@ -88,7 +101,10 @@ class BlockLevels:
         mean = values.mean(0)
         sums = np.cumsum(np.vstack((np.zeros(self.width), values - mean)), axis=0)
         together = (sums[_IN_A_ROW:] - sums[:-_IN_A_ROW]) / _IN_A_ROW
-        return Level(mean, values.var(0, ddof=1), len(values), np.abs(together).max(0))
+        drift = np.abs(together).max(0)
+        if size in self._long:
+            drift = np.maximum(drift, np.abs(np.array(self._long[size]) - mean).max(0))
+        return Level(mean, values.var(0, ddof=1), len(values), drift)
 
     def state(self) -> State:
         return {
@@ -96,22 +112,29 @@ class BlockLevels:
             "sizes": list(self._pending),
             "times": [rows[:, 0].copy() for rows in self._pending.values()],
             "pending": [rows[:, 1:].astype(np.float32) for rows in self._pending.values()],
-            "levels": [
-                np.array(self._levels.get(size, ()), np.float16).reshape(-1, self.width)
-                for size in self._pending
-            ],
+            "levels": [self._kept(self._levels, size) for size in self._pending],
+            "long": [self._kept(self._long, size) for size in self._pending],
+            "since_long": [self._since_long.get(size, 0) for size in self._pending],
         }
+
+    def _kept(self, of: dict[int, deque[F64]], size: int) -> NDArray[np.float16]:
+        return np.array(of.get(size, ()), np.float16).reshape(-1, self.width)
 
     @classmethod
     def restore(cls, state: State) -> BlockLevels:
         self = cls(state["width"])
-        for size, times_s, pending, levels in zip(
-            state["sizes"], state["times"], state["pending"], state["levels"], strict=True
-        ):
-            self._pending[size] = np.column_stack((times_s, pending.astype(np.float64)))
-            if len(levels):
-                self._levels[size] = deque(levels.astype(np.float64), maxlen=_KEPT)
+        self._since_long = dict(zip(state["sizes"], state["since_long"], strict=True))
+        for i, size in enumerate(state["sizes"]):
+            self._pending[size] = np.column_stack((state["times"][i], state["pending"][i].astype(np.float64)))
+            for name, of in (("levels", self._levels), ("long", self._long)):
+                if len(state[name][i]):
+                    of[size] = deque(state[name][i].astype(np.float64), maxlen=_KEPT)
         return self
+
+
+def _rounded(level: F64) -> F64:
+    """As it is kept, so that a restart changes nothing."""
+    return level.astype(np.float16).astype(np.float64)
 
 
 def _end_of_level(times_s: F64) -> int | None:

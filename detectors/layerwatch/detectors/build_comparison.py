@@ -24,11 +24,12 @@ from layerwatch.schemas.alerts import BucketImpact, Cause, DetectorScore, LayerE
 from layerwatch.schemas.engines import Layer
 from layerwatch.schemas.signals import Episode
 
-_MATERIAL = 0.10  # of a block's time, over all traffic
+_MATERIAL = float(np.log(1.1))  # of a block's time, over all traffic
 _SHARE = 0.01  # of the engine's time, below which a block, and of the traffic's, below which a size, is nobody's concern
+_SHARE_OUTSIDE = 0.05  # ... for what lies outside of the blocks
 _ENOUGH = 200  # sampled executions before a build can be called equivalent
 _LOOK_EVERY = 16  # sampled executions
-_CONCLUDED = 3000  # ... after which nothing is added: what is still unknown then stays so
+_CONCLUDED = 1500  # ... after which nothing is added: what is still unknown then stays so
 _LISTED_LAYERS, _LISTED_BUCKETS = 10, 5
 
 
@@ -170,7 +171,7 @@ class BuildComparison:
         self, profile: int, lane: LaneComparison, differences: list[SizeDifference], verdict: _Verdict
     ) -> None:
         shares = lane.share_of_blocks()
-        relevant = shares >= _SHARE
+        relevant = shares >= np.where(lane.named, _SHARE, _SHARE_OUTSIDE)
         weights = lane.weights([d.size for d in differences])
         difference, ratio, margin = (
             (weights * np.array([getattr(d, name) for d in differences])).sum(0)
@@ -178,19 +179,27 @@ class BuildComparison:
         )
         error = np.sqrt(((weights * np.array([d.error for d in differences])) ** 2).sum(0))
         overall = lanes.is_slower(difference, ratio, error, margin) & relevant
+        # What lies outside of the blocks waits for the host and for copies: it may be slower, and warns of nothing alone.
+        material = (
+            overall
+            & (lane.named | (np.arange(len(overall)) == len(overall) - 1))
+            & (difference - lanes.SURE * error > _MATERIAL)
+            & (ratio > _MATERIAL)
+        )
         slower = np.array([d.slower for d in differences]) & relevant
         if overall[-1] or slower[:, -1].any():  # all blocks alike: each that is slower on the clock counts
             verdict.whole = True
             alike = np.array([d.ratio for d in differences]) > lanes.LEAST_EFFECT
             slower |= alike & (slower[:, -1:] | overall[-1]) & relevant
             overall |= (ratio > lanes.LEAST_EFFECT) & overall[-1] & relevant
+            material |= (ratio > _MATERIAL) & material[-1] & relevant
         for block in range(len(lane.blocks)):
             where = [d.size for d, hit in zip(differences, slower[:, block], strict=True) if hit]
             if not where and overall[block]:
                 where = [d.size for d in differences if d.ratio[block] > 0]
             if where:
                 verdict.losses.append(
-                    self._loss(profile, lane, differences, block, where, bool(overall[block]), ratio, margin)
+                    self._loss(profile, lane, differences, block, where, bool(material[block]), margin)
                 )
         verdict.level = float(difference[-1])
         verdict.level_known = bool(lanes.is_equivalent(difference, error, margin)[-1])
@@ -207,8 +216,7 @@ class BuildComparison:
         differences: list[SizeDifference],
         block: int,
         where: list[int],
-        overall: bool,
-        ratio: F64,
+        material: bool,
         margin: F64,
     ) -> _Loss:
         there = [d for d in differences if d.size in where]
@@ -222,7 +230,7 @@ class BuildComparison:
             ratio=worst,
             margin=float(margin[block]),
             excess_ms=float(np.expm1(worst) * share),
-            material=overall and float(np.expm1(ratio[block])) >= _MATERIAL,
+            material=material,
             sizes=where,
         )
 

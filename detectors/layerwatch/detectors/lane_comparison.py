@@ -20,7 +20,7 @@ from layerwatch.schemas.groups import group_of
 
 #: A block within 8 % of what it cost is as it was: tactics are chosen by timing, so no two builds are the same.
 LEAST_EFFECT = 0.08
-_SURE = 3.0  # standard errors
+SURE = 3.0  # standard errors
 _NOISE_FLOOR = 0.01  # log units: a level is known no better
 _TICK_MS = 1e-3  # a layer that did not exist before is no more than so many times as slow
 _LEAST_RATIO = 1.1  # of a layer that is listed
@@ -214,11 +214,11 @@ def _difference(size: int, share: float, old: Level, new: Level) -> SizeDifferen
 
 def is_slower(difference: F64, ratio: F64, error: F64, margin: F64) -> Bools:
     """Surely beyond the margin, and slower on the clock too: not only less fast than the other blocks."""
-    slower: Bools = (difference - _SURE * error > margin) & (ratio > LEAST_EFFECT)
+    slower: Bools = (difference - SURE * error > margin) & (ratio > LEAST_EFFECT)
     return slower
 
 
 def is_equivalent(difference: F64, error: F64, margin: F64) -> Bools:
     """Surely within the margin, or faster."""
-    equivalent: Bools = difference + _SURE * error < margin
+    equivalent: Bools = difference + SURE * error < margin
     return equivalent
