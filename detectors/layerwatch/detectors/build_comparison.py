@@ -12,47 +12,22 @@ import hashlib
 import msgspec
 import numpy as np
 
-from layerwatch.detectors import lane_comparison as lanes
-from layerwatch.detectors.arrays import F64, Bools, State
+from layerwatch.detectors.arrays import Bools, State
 from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.block_levels import size_of
 from layerwatch.detectors.build_reference import BuildReference
+from layerwatch.detectors.build_verdict import Verdict, judged
 from layerwatch.detectors.impact import ImpactTally
-from layerwatch.detectors.lane_comparison import LaneComparison, SizeDifference
+from layerwatch.detectors.lane_comparison import LEAST_EFFECT, LaneComparison
 from layerwatch.detectors.shapes import Point
 from layerwatch.schemas.alerts import BucketImpact, Cause, DetectorScore, LayerExcess
 from layerwatch.schemas.engines import Layer
 from layerwatch.schemas.signals import Episode
 
-_MATERIAL = float(np.log(1.1))  # of a block's time, over all traffic
-_SHARE = 0.01  # of the engine's time, below which a block, and of the traffic's, below which a size, is nobody's concern
-_SHARE_OUTSIDE = 0.05  # ... for what lies outside of the blocks
 _ENOUGH = 200  # sampled executions before a build can be called equivalent
 _LOOK_EVERY = 16  # sampled executions
 _CONCLUDED = 1500  # ... after which nothing is added: what is still unknown then stays so
 _LISTED_LAYERS, _LISTED_BUCKETS = 10, 5
-
-
-class _Loss(msgspec.Struct, array_like=True):
-    """A block that costs more: where, and by how much there."""
-
-    profile: int
-    block: int
-    name: str
-    ratio: float  # log units, over the sizes where it is slower
-    margin: float
-    excess_ms: float
-    material: bool
-    sizes: list[int]
-
-
-class _Verdict(msgspec.Struct, array_like=True):
-    losses: list[_Loss] = []  # the dearest first
-    whole: bool = False  # all blocks are slower alike
-    level: float = 0.0  # log-ratio of what all blocks share
-    level_known: bool = False  # ... is within the margin
-    unknown: list[int] = []  # sizes
-    equivalent: list[int] = []
 
 
 class BuildComparison:
@@ -74,7 +49,7 @@ class BuildComparison:
         self._severity = "info"
         self._tally = ImpactTally()
         self._shapes: dict[tuple[int, int], dict[str, list[int]]] = {}  # (profile, size): the largest seen
-        self._verdict = _Verdict()
+        self._verdict = Verdict()
         self._judged = 0  # executions at the last look
         self._lanes = {
             profile: LaneComparison(reference.lanes[profile], mine)
@@ -131,7 +106,7 @@ class BuildComparison:
         updated_s = self._updated_s if closed_s is None else max(closed_s, self._updated_s)
         worst = losses[0] if losses else None
         score = float(np.exp(worst.ratio)) if worst else 1.0
-        margin = float(np.exp(worst.margin if worst else lanes.LEAST_EFFECT))
+        margin = float(np.exp(worst.margin if worst else LEAST_EFFECT))
         text = f"{self._instance}|{self._engine}|{self.reference.engine}|{self._onset_s * 1000:.0f}"
         return Episode(
             id=hashlib.sha256(text.encode()).hexdigest()[:16],
@@ -150,89 +125,9 @@ class BuildComparison:
         )
 
     def _judge(self) -> None:
-        verdict = _Verdict()
-        total = max(self.executions, 1)
-        for profile, lane in self._lanes.items():
-            differences = lane.differences()
-            known = {d.size for d in differences}
-            counts = lane.size_counts()
-            verdict.unknown += [
-                size for size, n in counts.items() if size not in known and n >= _SHARE * total
-            ]
-            if differences:
-                self._judge_lane(profile, lane, differences, verdict)
-        verdict.losses.sort(key=lambda loss: (not loss.material, -loss.excess_ms))
-        verdict.unknown = sorted(set(verdict.unknown))
-        self._verdict = verdict
-        if any(loss.material for loss in verdict.losses) and not self._returned:
+        self._verdict = judged(self._lanes)
+        if any(loss.material for loss in self._verdict.losses) and not self._returned:
             self._severity = "warning"
-
-    def _judge_lane(
-        self, profile: int, lane: LaneComparison, differences: list[SizeDifference], verdict: _Verdict
-    ) -> None:
-        shares = lane.share_of_blocks()
-        relevant = shares >= np.where(lane.named, _SHARE, _SHARE_OUTSIDE)
-        weights = lane.weights([d.size for d in differences])
-        difference, ratio, margin = (
-            (weights * np.array([getattr(d, name) for d in differences])).sum(0)
-            for name in ("difference", "ratio", "margin")
-        )
-        error = np.sqrt(((weights * np.array([d.error for d in differences])) ** 2).sum(0))
-        overall = lanes.is_slower(difference, ratio, error, margin) & relevant
-        # What lies outside of the blocks waits for the host and for copies: it may be slower, and warns of nothing alone.
-        material = (
-            overall
-            & (lane.named | (np.arange(len(overall)) == len(overall) - 1))
-            & (difference - lanes.SURE * error > _MATERIAL)
-            & (ratio > _MATERIAL)
-        )
-        slower = np.array([d.slower for d in differences]) & relevant
-        if overall[-1] or slower[:, -1].any():  # all blocks alike: each that is slower on the clock counts
-            verdict.whole = True
-            alike = np.array([d.ratio for d in differences]) > lanes.LEAST_EFFECT
-            slower |= alike & (slower[:, -1:] | overall[-1]) & relevant
-            overall |= (ratio > lanes.LEAST_EFFECT) & overall[-1] & relevant
-            material |= (ratio > _MATERIAL) & material[-1] & relevant
-        for block in range(len(lane.blocks)):
-            where = [d.size for d, hit in zip(differences, slower[:, block], strict=True) if hit]
-            if not where and overall[block]:
-                where = [d.size for d in differences if d.ratio[block] > 0]
-            if where:
-                verdict.losses.append(
-                    self._loss(profile, lane, differences, block, where, bool(material[block]), margin)
-                )
-        verdict.level = float(difference[-1])
-        verdict.level_known = bool(lanes.is_equivalent(difference, error, margin)[-1])
-        asked = relevant & lane.named
-        for d, hits in zip(differences, slower, strict=True):
-            if not hits.any():
-                decided = bool((d.equivalent | ~asked).all()) or d.share < _SHARE
-                (verdict.equivalent if decided else verdict.unknown).append(d.size)
-
-    def _loss(
-        self,
-        profile: int,
-        lane: LaneComparison,
-        differences: list[SizeDifference],
-        block: int,
-        where: list[int],
-        material: bool,
-        margin: F64,
-    ) -> _Loss:
-        there = [d for d in differences if d.size in where]
-        weights = lane.weights(where)[:, block]
-        worst = float((weights * np.array([d.ratio[block] for d in there])).sum())
-        share = lane.share_of_blocks()[block] * sum(d.share for d in there)
-        return _Loss(
-            profile=profile,
-            block=block,
-            name=lane.blocks[block] or "what lies outside of the blocks",
-            ratio=worst,
-            margin=float(margin[block]),
-            excess_ms=float(np.expm1(worst) * share),
-            material=material,
-            sizes=where,
-        )
 
     def _remember_shapes(self, profile: int, batch: Executions, points: list[Point]) -> None:
         for i in np.unique(batch.shape).tolist():
@@ -335,7 +230,7 @@ class BuildComparison:
         for profile, lane in self._lanes.items():
             if heavy is not None and str(profile) in heavy:
                 lane.load(heavy[str(profile)])
-        self._verdict, self._judged = msgspec.convert(state["verdict"], _Verdict), state["judged"]
+        self._verdict, self._judged = msgspec.convert(state["verdict"], Verdict), state["judged"]
         return self
 
 
