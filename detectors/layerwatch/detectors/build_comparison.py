@@ -205,12 +205,14 @@ class BuildComparison:
             "severity": self._severity,
             "verdict": msgspec.to_builtins(self._verdict),
             "judged": self._judged,
-            "tally": self._tally.state(),
-            "shapes": [[*key, shape] for key, shape in self._shapes.items()],
         }
 
     def heavy(self) -> State:
-        return {str(profile): lane.state() for profile, lane in self._lanes.items()}
+        return {
+            "tally": self._tally.state(),
+            "shapes": [[*key, shape] for key, shape in self._shapes.items()],
+            "lanes": {str(profile): lane.state() for profile, lane in self._lanes.items()},
+        }
 
     @classmethod
     def restore(
@@ -225,12 +227,13 @@ class BuildComparison:
         self = cls(instance, engine, reference, layers, state["returned"])
         self._onset_s, self._opened_s, self._updated_s = state["times_s"]
         self._severity = state["severity"]
-        self._tally = ImpactTally.restore(state["tally"])
-        self._shapes = {(profile, size): shape for profile, size, shape in state["shapes"]}
-        for profile, lane in self._lanes.items():
-            if heavy is not None and str(profile) in heavy:
-                lane.load(heavy[str(profile)])
         self._verdict, self._judged = msgspec.convert(state["verdict"], Verdict), state["judged"]
+        if heavy is not None:
+            self._tally = ImpactTally.restore(heavy["tally"])
+            self._shapes = {(profile, size): shape for profile, size, shape in heavy["shapes"]}
+            for profile, lane in self._lanes.items():
+                if str(profile) in heavy["lanes"]:
+                    lane.load(heavy["lanes"][str(profile)])
         return self
 
 

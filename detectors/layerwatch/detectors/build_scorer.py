@@ -296,8 +296,9 @@ class BuildScorer:
         for block in batch.layers:
             self._lanes[block.profile].learn(batch, block, compared.points, fit[block.rows])
         for sampled in compared.sampled:
-            own = self._levels.setdefault(sampled.profile, OwnLevels(self._names[sampled.profile]))
-            own.learn(sampled, compared.points, batch.shape[sampled.rows], fit[sampled.rows])
+            if sampled.profile not in self._levels:
+                self._levels[sampled.profile] = OwnLevels(self._names[sampled.profile])
+            self._levels[sampled.profile].learn(sampled, compared.points, batch.shape[sampled.rows], fit[sampled.rows])
 
     def hot(self) -> State:
         """What must never be lost; a few KB."""
