@@ -173,14 +173,21 @@ class BuildScorer:
             self._gpu.learn()
         if b == len(batch):
             findings += self._single_layers(compared) + self._clipping(batch)
-        findings += self._windows.step(rows, self._executions.ring, self._layers.ring, models, bool(findings))
+        findings += self._windows.step(
+            rows,
+            self._executions.ring,
+            self._layers.ring,
+            models,
+            suspicious=bool(findings),
+            sampled_all=all_sampled,
+        )
         hit = bool((rows[:, e.HIT] > 0).any() or (len(layers) and (layers[:, -1] > 0).any()))
         time_s = float(rows[-1, e.TIME])
         if self.episode is None and findings:
             self._open(findings, time_s, compared)
         if self.episode is None:
             self._executions.learn(rows)
-            self._layers.learn(layers)
+            self._layers.learn(layers, all_sampled)
             if not self.warming_up:
                 self.healthy.append((self._windows.healthy_window, self._windows.healthy_levels))
             return True

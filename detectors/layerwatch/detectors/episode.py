@@ -32,6 +32,7 @@ _SETTLING_S = 2.0  # the cause is looked at again for so long after opening, the
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
 _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
+_SWITCH_QUIET_S = 6.0  # without a switch there is nothing to see: seconds apart, it is still the same trouble
 _SPARSE_EXECUTIONS, _SPARSE_S = 20, 5.0
 _CRITICAL_P50, _CRITICAL_P99 = 2.0, 5.0
 _CRITICAL_AFTER_S = 2.0
@@ -103,6 +104,8 @@ class OpenEpisode:
         interval_s = 4 * (self.last_hit_s - self.opened_s) / max(self.hits, 1)
         rare = bool({"layer_slice", "profile_switch"} & set(self.findings)) and self.hits < 3
         least_s = _QUIET_S[1] if rare else min(max(interval_s, _QUIET_S[0]), _QUIET_S[1])
+        if "profile_switch" in self.findings:
+            least_s = _SWITCH_QUIET_S
         if self.quiet_executions > _QUIET_EXECUTIONS and quiet_s > least_s:
             return True
         return quiet_s > _SPARSE_S and (self.quiet_executions > _SPARSE_EXECUTIONS or quiet_s > 2 * _SPARSE_S)

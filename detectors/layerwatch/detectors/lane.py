@@ -8,7 +8,7 @@ import numpy as np
 
 from layerwatch.detectors import layer_watch as column
 from layerwatch.detectors.arrays import F64, Bools, Ints, State, clipped, median, row_medians
-from layerwatch.detectors.baseline import FLOOR_MS, SUPPORT, ShapeBaseline
+from layerwatch.detectors.baseline import FLOOR_MS, SPARSE_SUPPORT, SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions, LayerTimes
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.shapes import Point
@@ -54,6 +54,7 @@ class Lane:
         if not self.baseline.fitted:
             return None
         shape = batch.shape[layers.rows]
+        needed = SUPPORT if batch.rate >= 1.0 else SPARSE_SUPPORT
         log_expected, seen = self.baseline.expected(points)
         log_expected = log_expected[shape]
         times_ms = layers.times_ms.astype(np.float64)
@@ -68,7 +69,7 @@ class Lane:
         features[:, column.TOTAL] = np.log(np.maximum(times_ms.sum(1), FLOOR_MS) / total)
         features[:, column.EXCESS] = np.maximum(excess, 0).sum(1) / total
         features[:, column.SPREAD] = ((log_ratio > 0.3) & (excess > 0.005)).mean(1)
-        features[:, column.JUDGED] = (seen[shape] >= SUPPORT) & ~skip[layers.rows]
+        features[:, column.JUDGED] = (seen[shape] >= needed) & ~skip[layers.rows]
         return Sampled(layers.profile, layers.rows, times_ms, expected_ms, log_ratio, features)
 
     def learn(self, batch: Executions, layers: LayerTimes, points: list[Point], rows: Bools) -> None:
