@@ -305,7 +305,9 @@ class BuildScorer:
         for sampled in compared.sampled:
             if sampled.profile not in self._levels:
                 self._levels[sampled.profile] = OwnLevels(self._names[sampled.profile])
-            self._levels[sampled.profile].learn(sampled, compared.points, batch.shape[sampled.rows], fit[sampled.rows])
+            self._levels[sampled.profile].learn(
+                sampled, compared.points, batch.shape[sampled.rows], fit[sampled.rows]
+            )
 
     def hot(self) -> State:
         """What must never be lost; a few KB."""

@@ -22,6 +22,7 @@ from layerwatch.schemas.groups import group_of
 LEAST_EFFECT = 0.08
 SURE = 3.0  # standard errors
 _NOISE_FLOOR = 0.01  # log units: a level is known no better
+_LEVELS_FOR_ALL = 8
 _TICK_MS = 1e-3  # a layer that did not exist before is no more than so many times as slow
 _LEAST_RATIO = 1.1  # of a layer that is listed
 
@@ -200,6 +201,10 @@ def _difference(size: int, share: float, old: Level, new: Level) -> SizeDifferen
     margin = np.maximum(LEAST_EFFECT, old.drift)
     difference = new.mean - old.mean
     ratio = difference + np.append(np.full(len(difference) - 1, difference[-1]), 0.0)
+    slower = is_slower(difference, ratio, error, margin)
+    # What all blocks share is clocks, temperature and launches too: of a single size it takes more to be the build's.
+    steady = min(old.count, new.count) >= _LEVELS_FOR_ALL
+    slower[-1] &= steady and difference[-1] - SURE * error[-1] > 2 * margin[-1]
     return SizeDifference(
         size=size,
         share=share,
@@ -207,7 +212,7 @@ def _difference(size: int, share: float, old: Level, new: Level) -> SizeDifferen
         ratio=ratio,
         error=error,
         margin=margin,
-        slower=is_slower(difference, ratio, error, margin),
+        slower=slower,
         equivalent=is_equivalent(difference, error, margin),
     )
 
