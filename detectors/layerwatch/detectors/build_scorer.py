@@ -18,6 +18,7 @@ from layerwatch.detectors.episode import OpenEpisode
 from layerwatch.detectors.execution_watch import ExecutionWatch
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.gpu import GpuCounters
+from layerwatch.detectors.instance_offset import InstanceOffset
 from layerwatch.detectors.lane import Lane, Sampled
 from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
 from layerwatch.detectors.models import Models
@@ -26,11 +27,16 @@ from layerwatch.detectors.shapes import point_of
 from layerwatch.detectors.window_watch import WindowWatch
 from layerwatch.schemas.alerts import Cause
 from layerwatch.schemas.engines import Layer, Manifest
+from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.signals import Episode
 
 _CHUNK = 32  # executions judged at once
 _IDLE_S, _COLD_EXECUTIONS = 1.0, 5  # after a pause, so many executions are slow without anything being wrong
 _REMEMBERED = 3  # messages whose layers are kept, for the executions between an onset and its finding
+_MOST_APART_LAYERS, _MOST_APART_END_TO_END = (
+    0.15,
+    0.3,
+)  # log units, of an instance's level from its build's prior
 _CONTEXT_S = 0.6  # before the onset, looked at for the cause
 
 
@@ -54,6 +60,9 @@ class BuildScorer:
         self._recent: deque[Sampled] = deque(maxlen=_REMEMBERED)
         self.episode: OpenEpisode | None = None
         self._levels: dict[int, OwnLevels] = {}
+        self._offsets: dict[
+            int | None, InstanceOffset
+        ] = {}  # by profile, None: end to end; since a prior was taken up
         self.comparison: BuildComparison | None = None  # with the build that was served before
 
     @property
@@ -79,6 +88,7 @@ class BuildScorer:
                 healthy[a:b] = self._judge(batch, compared, a, b, models)
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
             self._learn(batch, compared, healthy)
+            self._learn_usual_counters()
             if self.comparison is not None:
                 self.comparison.add(batch, compared.points, healthy & ~compared.skip)
         self._close_if_over(batch.clock_s, closed)
@@ -296,6 +306,8 @@ class BuildScorer:
 
     def _learn(self, batch: Executions, compared: Compared, healthy: Bools) -> None:
         fit = healthy & ~compared.skip
+        if self._offsets:
+            self._follow_instance(compared, fit)
         plain = fit & ~batch.switched
         if plain.any():
             log_ms = np.log(batch.end_to_end_ms[plain])[:, None]
@@ -308,6 +320,46 @@ class BuildScorer:
             self._levels[sampled.profile].learn(
                 sampled, compared.points, batch.shape[sampled.rows], fit[sampled.rows]
             )
+
+    def _follow_instance(self, compared: Compared, fit: Bools) -> None:
+        """After a prior was taken up: move the baselines to this instance's own level."""
+        rows = compared.rows[fit & (compared.rows[:, e.JUDGED] > 0)]
+        self._end_to_end.shift(self._offsets[None].push(rows[:, [e.RATIO]]))
+        for sampled in compared.sampled:
+            offset = self._offsets.get(sampled.profile)
+            if offset is not None:
+                judged = fit[sampled.rows] & (sampled.features[:, JUDGED] > 0)
+                self._lanes[sampled.profile].baseline.shift(offset.push(sampled.log_ratio[judged]))
+
+    def _learn_usual_counters(self) -> None:
+        """Once, where a prior was taken up: other instances' usual counters are a start and no more."""
+        if self._offsets and self._offsets[None].settled and self.episode is None:
+            self._gpu.learn()
+            self._offsets = {}
+
+    def prior(self) -> State:
+        """What another instance of this build can start from: nothing that concerns this one's own executions."""
+        hot = self.hot() | {"episode": None, "comparison": None, "last_s": 0.0, "cold": _COLD_EXECUTIONS}
+        start = BuildScorer.restore("", self._manifest, hot, self.heavy() | {"offsets": {}})
+        start._clear()
+        start._gpu.clear()
+        return {"hot": start.hot(), "heavy": start.heavy()}
+
+    @classmethod
+    def from_prior(cls, instance: str, manifest: Manifest, prior: State) -> BuildScorer:
+        """From what `prior` gave on another instance; scores at once. Raises InvalidRecord (bad_prior)."""
+        try:
+            self = cls.restore(instance, manifest, prior["hot"], prior["heavy"])
+            counts = {profile: len(layers) for profile, layers in self._names.items()}
+            if any(lane.baseline.outputs != counts[profile] for profile, lane in self._lanes.items()):
+                raise ValueError("other layers than its manifest")
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidRecord(
+                "bad_prior", f"the prior of {manifest.engine} cannot be used: {error}"
+            ) from error
+        self._offsets = {None: InstanceOffset(_MOST_APART_END_TO_END)}
+        self._offsets |= {profile: InstanceOffset(_MOST_APART_LAYERS) for profile in self._lanes}
+        return self
 
     def hot(self) -> State:
         """What must never be lost; a few KB."""
@@ -330,6 +382,7 @@ class BuildScorer:
             "lanes": {str(profile): lane.state() for profile, lane in self._lanes.items()},
             "levels": {str(profile): own.state() for profile, own in self._levels.items()},
             "comparison": None if self.comparison is None else self.comparison.heavy(),
+            "offsets": {"" if p is None else str(p): offset.state() for p, offset in self._offsets.items()},
         }
 
     @classmethod
@@ -348,5 +401,11 @@ class BuildScorer:
             self._levels = {
                 int(profile): OwnLevels.restore(self._names[int(profile)], state)
                 for profile, state in heavy["levels"].items()
+            }
+            self._offsets = {
+                int(profile) if profile else None: InstanceOffset.restore(
+                    _MOST_APART_LAYERS if profile else _MOST_APART_END_TO_END, state
+                )
+                for profile, state in heavy["offsets"].items()
             }
         return self
