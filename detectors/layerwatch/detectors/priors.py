@@ -12,6 +12,7 @@ from layerwatch.schemas.baselines import MAX_DATA_BYTES, BaselineRecord
 
 _BUILDS = 64  # remembered; the ones told of longest ago are forgotten
 _AGAIN_S = 600.0  # event time between two priors of a build
+_ASTRAY_S = 86_400.0  # a prior from so far ahead was told by a clock that is wrong
 _GROWTH = 2.0  # ... or sooner, once an instance knows so many times as much
 
 
@@ -76,7 +77,9 @@ class Priors:
         prior = self._known.get(build)
         if prior is None:
             return True
-        return not 0 <= at_s - prior.at_s < _AGAIN_S or executions >= _GROWTH * prior.executions
+        later_s = at_s - prior.at_s
+        grown = later_s >= 0 and executions >= _GROWTH * prior.executions
+        return grown or later_s >= _AGAIN_S or later_s < -_ASTRAY_S
 
 
 def records_of(prior: Prior, gpu_model: str, instance: str, state_version: int) -> list[BaselineRecord]:
