@@ -72,6 +72,7 @@ def _judge_lane(
     )
     error = np.sqrt(((weights * np.array([d.error for d in differences])) ** 2).sum(0))
     overall = is_slower(difference, ratio, error, margin) & relevant
+    overall[-1] &= sum(d.share for d in differences if d.steady) >= 0.5 * sum(d.share for d in differences)
     # What lies outside of the blocks waits for the host and for copies: it may be slower, and warns of nothing alone.
     material = (
         overall

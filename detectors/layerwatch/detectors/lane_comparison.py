@@ -37,6 +37,7 @@ class SizeDifference:
 
     size: int
     share: float  # of the expected time of all executions compared
+    steady: bool  # seen for long enough to tell the build from clocks, temperature and launches, which all blocks share
     difference: F64  # of contrasts
     ratio: F64  # of the times themselves
     error: F64
@@ -202,12 +203,12 @@ def _difference(size: int, share: float, old: Level, new: Level) -> SizeDifferen
     difference = new.mean - old.mean
     ratio = difference + np.append(np.full(len(difference) - 1, difference[-1]), 0.0)
     slower = is_slower(difference, ratio, error, margin)
-    # What all blocks share is clocks, temperature and launches too: of a single size it takes more to be the build's.
     steady = min(old.count, new.count) >= _LEVELS_FOR_ALL
     slower[-1] &= steady and difference[-1] - SURE * error[-1] > 2 * margin[-1]
     return SizeDifference(
         size=size,
         share=share,
+        steady=steady,
         difference=difference,
         ratio=ratio,
         error=error,
