@@ -18,8 +18,8 @@ from layerwatch.detectors.baseline import FLOOR_MS
 from layerwatch.detectors.shapes import Point
 
 _LEVEL, _LEVEL_S = 5, 0.5  # executions of one size, and the time they take, whose median is a level
-_KEPT = 32  # latest levels of each size
-_LONG = 8  # levels whose mean is a long one; as many of them are kept
+_KEPT = 24  # latest levels of each size
+_LONG, _KEPT_LONG = 8, 16  # levels whose mean is a long one, and how many of those are kept
 _MOST_PENDING = 64
 _MAX_SIZES = 32
 _IN_A_ROW = 3  # levels; what as many show together is no noise of single ones
@@ -90,7 +90,11 @@ class BlockLevels:
         if self._since_long[size] == _LONG:
             self._since_long[size] = 0
             mean = _rounded(np.mean(list(levels)[-_LONG:], axis=0))
-            self._long.setdefault(size, deque(maxlen=_KEPT)).append(mean)
+            self._long.setdefault(size, deque(maxlen=_KEPT_LONG)).append(mean)
+
+    def settled(self, sizes: Ints) -> bool:
+        """Whether as many levels as are kept are known of all these sizes."""
+        return all(len(self._levels.get(size, ())) == _KEPT for size in np.unique(sizes).tolist())
 
     def level(self, size: int) -> Level | None:
         """None before there are three levels."""
@@ -107,14 +111,16 @@ class BlockLevels:
         return Level(mean, values.var(0, ddof=1), len(values), drift)
 
     def state(self) -> State:
+        return {"width": self.width, "sizes": {str(size): self._state_of(size) for size in self._pending}}
+
+    def _state_of(self, size: int) -> State:
+        rows = self._pending[size]
         return {
-            "width": self.width,
-            "sizes": list(self._pending),
-            "times": [rows[:, 0].copy() for rows in self._pending.values()],
-            "pending": [rows[:, 1:].astype(np.float32) for rows in self._pending.values()],
-            "levels": [self._kept(self._levels, size) for size in self._pending],
-            "long": [self._kept(self._long, size) for size in self._pending],
-            "since_long": [self._since_long.get(size, 0) for size in self._pending],
+            "times": rows[:, 0].copy(),
+            "pending": rows[:, 1:].astype(np.float32),
+            "levels": self._kept(self._levels, size),
+            "long": self._kept(self._long, size),
+            "since_long": self._since_long.get(size, 0),
         }
 
     def _kept(self, of: dict[int, deque[F64]], size: int) -> NDArray[np.float16]:
@@ -123,12 +129,13 @@ class BlockLevels:
     @classmethod
     def restore(cls, state: State) -> BlockLevels:
         self = cls(state["width"])
-        self._since_long = dict(zip(state["sizes"], state["since_long"], strict=True))
-        for i, size in enumerate(state["sizes"]):
-            self._pending[size] = np.column_stack((state["times"][i], state["pending"][i].astype(np.float64)))
-            for name, of in (("levels", self._levels), ("long", self._long)):
-                if len(state[name][i]):
-                    of[size] = deque(state[name][i].astype(np.float64), maxlen=_KEPT)
+        for size, kept in ((int(size), kept) for size, kept in state["sizes"].items()):
+            self._pending[size] = np.column_stack((kept["times"], kept["pending"].astype(np.float64)))
+            self._since_long[size] = kept["since_long"]
+            if len(kept["levels"]):
+                self._levels[size] = deque(kept["levels"].astype(np.float64), maxlen=_KEPT)
+            if len(kept["long"]):
+                self._long[size] = deque(kept["long"].astype(np.float64), maxlen=_KEPT_LONG)
         return self
 
 

@@ -19,7 +19,7 @@ from layerwatch.detectors.build_reference import BuildReference
 from layerwatch.detectors.build_verdict import Verdict, judged
 from layerwatch.detectors.impact import ImpactTally
 from layerwatch.detectors.lane_comparison import LEAST_EFFECT, LaneComparison
-from layerwatch.detectors.shapes import Point
+from layerwatch.detectors.shapes import Point, point_of
 from layerwatch.schemas.alerts import BucketImpact, Cause, DetectorScore, LayerExcess
 from layerwatch.schemas.engines import Layer
 from layerwatch.schemas.signals import Episode
@@ -49,6 +49,7 @@ class BuildComparison:
         self._severity = "info"
         self._tally = ImpactTally()
         self._shapes: dict[tuple[int, int], dict[str, list[int]]] = {}  # (profile, size): the largest seen
+        self._largest: dict[tuple[int, int], int] = {}  # elements of those
         self._verdict = Verdict()
         self._judged = 0  # executions at the last look
         self._lanes = {
@@ -130,11 +131,11 @@ class BuildComparison:
             self._severity = "warning"
 
     def _remember_shapes(self, profile: int, batch: Executions, points: list[Point]) -> None:
-        for i in np.unique(batch.shape).tolist():
-            key = profile, size_of(points[i])
-            known = self._shapes.get(key)
-            if known is None or _elements(batch.shapes[i]) > _elements(known):
-                self._shapes[key] = batch.shapes[i]
+        for point, shape in zip(points, batch.shapes, strict=True):
+            key = profile, size_of(point)
+            elements = point.batch * point.length
+            if elements > self._largest.get(key, 0):
+                self._largest[key], self._shapes[key] = elements, shape
 
     def _layers(self) -> list[LayerExcess]:
         found = []
@@ -231,6 +232,7 @@ class BuildComparison:
         if heavy is not None:
             self._tally = ImpactTally.restore(heavy["tally"])
             self._shapes = {(profile, size): shape for profile, size, shape in heavy["shapes"]}
+            self._largest = {key: _elements(shape) for key, shape in self._shapes.items()}
             for profile, lane in self._lanes.items():
                 if str(profile) in heavy["lanes"]:
                     lane.load(heavy["lanes"][str(profile)])
@@ -243,7 +245,8 @@ def short(engine: str) -> str:
 
 
 def _elements(shape: dict[str, list[int]]) -> int:
-    return max(int(np.prod(dims)) for dims in shape.values())
+    point = point_of(shape)
+    return point.batch * point.length
 
 
 def _range(sizes: list[int]) -> str:

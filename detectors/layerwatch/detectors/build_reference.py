@@ -15,6 +15,8 @@ from layerwatch.detectors.layer_watch import JUDGED, TIME
 from layerwatch.detectors.shapes import Point
 from layerwatch.schemas.engines import Layer, Manifest
 
+_SETTLED_STRIDE = 4  # once enough is known, one message of so many is looked at
+
 
 class OwnLevels:
     """How the blocks of a build move against its own baseline while it is healthy: what another build's may be called."""
@@ -24,12 +26,16 @@ class OwnLevels:
         self.blocks = list(dict.fromkeys(block))
         self._member = np.array([[b == name for name in self.blocks] for b in block], float)
         self.levels = BlockLevels(len(self.blocks) + 1)
+        self._turn = 0
 
     def learn(self, sampled: Sampled, points: list[Point], shape: Ints, healthy: Bools) -> None:
         """Fold in those of the sampled executions ([k], with their `shape` in `points`) that are `healthy` and judged."""
         rows = healthy & (sampled.features[:, JUDGED] > 0)
         if rows.any():
             sizes = np.array([size_of(point) for point in points])[shape[rows]]
+            self._turn = (self._turn + 1) % _SETTLED_STRIDE
+            if self._turn and self.levels.settled(sizes):
+                return
             observed, expected = (
                 sampled.times_ms[rows] @ self._member,
                 sampled.expected_ms[rows] @ self._member,
@@ -37,12 +43,13 @@ class OwnLevels:
             self.levels.push(sampled.features[rows, TIME], sizes, contrasts(observed, expected))
 
     def state(self) -> State:
-        return self.levels.state()
+        return {"levels": self.levels.state(), "turn": self._turn}
 
     @classmethod
     def restore(cls, layers: list[Layer], state: State) -> OwnLevels:
         self = cls(layers)
-        levels = BlockLevels.restore(state)
+        self._turn = state["turn"]
+        levels = BlockLevels.restore(state["levels"])
         if levels.width == self.levels.width:
             self.levels = levels
         return self

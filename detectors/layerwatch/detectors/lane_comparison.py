@@ -174,14 +174,14 @@ class LaneComparison:
             "levels": self._levels.state(),
             "sizes": list(self._sums),
             "counts": [self._counts[size] for size in self._sums],
-            "sums": [sums.astype(np.float32) for sums in self._sums.values()],
+            "sums": np.array([*self._sums.values()], np.float32).reshape(-1, *self._nothing.shape),
         }
 
     def load(self, state: State) -> None:
         """Go on from `state`; one of other layers is passed over."""
-        sums = [values.astype(np.float64) for values in state["sums"]]
+        sums = state["sums"].astype(np.float64)
         levels = BlockLevels.restore(state["levels"])
-        if levels.width != self._levels.width or any(s.shape != self._nothing.shape for s in sums):
+        if levels.width != self._levels.width or sums.shape[1:] != self._nothing.shape:
             return
         self._levels = levels
         self._sums = dict(zip(state["sizes"], sums, strict=True))
