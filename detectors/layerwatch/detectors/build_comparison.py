@@ -27,6 +27,7 @@ from layerwatch.schemas.signals import Episode
 _ENOUGH = 200  # sampled executions before a build can be called equivalent
 _LOOK_EVERY = 16  # sampled executions
 _CONCLUDED = 1500  # ... after which nothing is added: what is still unknown then stays so
+_GIVEN_UP = 50_000  # executions, where hardly any is sampled or no layer can be matched
 _LISTED_LAYERS, _LISTED_BUCKETS = 10, 5
 
 
@@ -52,11 +53,13 @@ class BuildComparison:
         self._largest: dict[tuple[int, int], int] = {}  # elements of those
         self._verdict = Verdict()
         self._judged = 0  # executions at the last look
-        self._lanes = {
+        lanes = {
             profile: LaneComparison(reference.lanes[profile], mine)
             for profile, mine in layers.items()
             if profile in reference.lanes
         }
+        self._lanes = {profile: lane for profile, lane in lanes.items() if lane.comparable}
+        self._served = 0  # executions, sampled or not
 
     @property
     def begun(self) -> bool:
@@ -73,7 +76,8 @@ class BuildComparison:
         """Nothing more is to be said: no slower, wherever enough was seen. A slower build is a fact as long as it serves."""
         if self._verdict.losses:
             return False
-        return (self.executions >= _ENOUGH and self._equivalent) or self.executions >= _CONCLUDED
+        known = self.executions >= _ENOUGH and self._equivalent
+        return known or self.executions >= _CONCLUDED or self._served >= _GIVEN_UP
 
     @property
     def _equivalent(self) -> bool:
@@ -88,6 +92,7 @@ class BuildComparison:
             self._opened_s = float(batch.times_s[0])
             self._onset_s = self._opened_s - float(batch.end_to_end_ms[0]) / 1e3
         self._updated_s = max(self._updated_s, float(batch.times_s[-1]))
+        self._served += len(batch)
         if self.reference.end_to_end.fitted and fit.any():
             log_expected, _ = self.reference.end_to_end.expected(points)
             expected_ms = np.exp(log_expected[batch.shape[fit], 0])
@@ -191,7 +196,7 @@ class BuildComparison:
     def _evidence(self) -> str:
         compared = f"{self.executions} sampled executions compared shape by shape with {short(self.reference.engine)}"
         if not self._lanes:
-            return f"nothing is known of the layers of {short(self.reference.engine)}"
+            return f"no layers that could be matched with those of {short(self.reference.engine)}"
         if not self._verdict.losses:
             return compared
         worst = self._verdict.losses[0]
@@ -205,7 +210,7 @@ class BuildComparison:
             "returned": self._returned,
             "severity": self._severity,
             "verdict": msgspec.to_builtins(self._verdict),
-            "judged": self._judged,
+            "counts": [self._judged, self._served],
         }
 
     def heavy(self) -> State:
@@ -228,7 +233,8 @@ class BuildComparison:
         self = cls(instance, engine, reference, layers, state["returned"])
         self._onset_s, self._opened_s, self._updated_s = state["times_s"]
         self._severity = state["severity"]
-        self._verdict, self._judged = msgspec.convert(state["verdict"], Verdict), state["judged"]
+        self._verdict = msgspec.convert(state["verdict"], Verdict)
+        self._judged, self._served = state["counts"]
         if heavy is not None:
             self._tally = ImpactTally.restore(heavy["tally"])
             self._shapes = {(profile, size): shape for profile, size, shape in heavy["shapes"]}

@@ -65,6 +65,13 @@ class LaneComparison:
         self._known: dict[str, int] = {block: i for i, block in enumerate(reference.blocks)}
 
     @property
+    def comparable(self) -> bool:
+        """Whether this is the same model: most layers of either build do the work of layers of the other."""
+        shared = [cell for cell in self._cells if cell.old and cell.new]
+        old, new = sum(len(cell.old) for cell in shared), sum(len(cell.new) for cell in shared)
+        return 2 * old >= len(self._reference.layers) and 2 * new >= len(self._layers)
+
+    @property
     def named(self) -> Bools:
         """[blocks + 1] of which an answer is owed: the blocks with names, or all where no layer's name tells a block."""
         named = np.array([*(block not in (REST, BETWEEN) for block in self.blocks), False])

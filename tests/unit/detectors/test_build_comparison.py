@@ -205,6 +205,12 @@ def test_the_fact_is_told_where_no_layers_are_sampled() -> None:
     assert all("not yet known on any input" in alert.summary for alert in told)
 
 
+def test_another_model_is_a_fact_that_is_not_compared() -> None:
+    told = builds(second(Rebuild(names=lambda names: [f"other/{i}" for i in range(len(names))])))
+    assert [(alert.severity, alert.layers) for alert in told] == [("info", [])]
+    assert "no layers that could be matched" in told[0].causes[0].evidence
+
+
 def essence(stage: InstanceStage, batches: Iterable[ProfileBatch]) -> list[Episode]:
     signals = [stage.update(batch) for batch in batches]
     return [e for s in signals if s is not None for e in s.episodes if e.kind == "engine_regression"]
