@@ -55,6 +55,20 @@ class AlertState(msgspec.Struct):
     def cause(self) -> str:
         return self.worst.episode.causes[0].cause
 
+    def is_same(self, episode: Episode, engine: str) -> bool:
+        """Whether an episode on another instance is the same trouble: of a kind, for one reason, and felt or not.
+
+        What is said of a build is the same for all instances that run it.
+        """
+        if self.kind == "engine_regression":
+            return episode.kind == self.kind and self.worst.engine == engine
+        felt = episode.severity != "info"
+        return (self.kind, self.cause, self.felt) == (episode.kind, episode.causes[0].cause, felt)
+
+    @property
+    def felt(self) -> bool:
+        return self.worst.episode.severity != "info"
+
     @property
     def worst(self) -> Showing:
         """The instance whose requests feel it most."""

@@ -9,9 +9,9 @@ import numpy as np
 from layerwatch.detectors.arrays import Bools, Ints, State
 from layerwatch.detectors.baseline import ShapeBaseline
 from layerwatch.detectors.block_levels import BlockLevels, contrasts, size_of
-from layerwatch.detectors.lane import Sampled
 from layerwatch.detectors.layer_match import blocks_in_order
 from layerwatch.detectors.layer_watch import JUDGED, TIME
+from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import Point
 from layerwatch.schemas.engines import Layer, Manifest
 

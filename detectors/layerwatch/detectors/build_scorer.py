@@ -12,17 +12,20 @@ from layerwatch.detectors.baseline import SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.build_comparison import BuildComparison
 from layerwatch.detectors.build_reference import BuildReference, LaneReference, OwnLevels
-from layerwatch.detectors.causes import causes_of, pattern_of
+from layerwatch.detectors.causes import causes_of, is_seen_by_counters, pattern_of
 from layerwatch.detectors.comparison import Compared, subtract_layers
 from layerwatch.detectors.episode import OpenEpisode
 from layerwatch.detectors.execution_watch import ExecutionWatch
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.gpu import GpuCounters
-from layerwatch.detectors.instance_offset import InstanceOffset
-from layerwatch.detectors.lane import Lane, Sampled
+from layerwatch.detectors.instance_offset import InstanceOffsets
+from layerwatch.detectors.lane import Lane
 from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
+from layerwatch.detectors.level_notice import MATERIAL, LevelNotice, sentence, step_cause, stepped
+from layerwatch.detectors.level_watch import LevelShift
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
+from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import point_of
 from layerwatch.detectors.window_watch import WindowWatch
 from layerwatch.schemas.alerts import Cause
@@ -33,10 +36,6 @@ from layerwatch.schemas.signals import Episode
 _CHUNK = 32  # executions judged at once
 _IDLE_S, _COLD_EXECUTIONS = 1.0, 5  # after a pause, so many executions are slow without anything being wrong
 _REMEMBERED = 3  # messages whose layers are kept, for the executions between an onset and its finding
-_MOST_APART_LAYERS, _MOST_APART_END_TO_END = (
-    0.15,
-    0.3,
-)  # log units, of an instance's level from its build's prior
 _CONTEXT_S = 0.6  # before the onset, looked at for the cause
 
 
@@ -58,11 +57,13 @@ class BuildScorer:
         self._cold = _COLD_EXECUTIONS
         self.healthy: list[tuple[F64 | None, dict[str, float]]] = []  # of the latest update: windows, levels
         self._recent: deque[Sampled] = deque(maxlen=_REMEMBERED)
+        self._notice = LevelNotice(instance, manifest.engine)
+        self._steps: list[
+            tuple[LevelShift, list[Layer]]
+        ] = []  # that requests feel, as the latest blocks show them
         self.episode: OpenEpisode | None = None
-        self._levels: dict[int, OwnLevels] = {}
-        self._offsets: dict[
-            int | None, InstanceOffset
-        ] = {}  # by profile, None: end to end; since a prior was taken up
+        self._own: dict[int, OwnLevels] = {}
+        self._offsets: InstanceOffsets | None = None  # while the level after a prior is learnt
         self.comparison: BuildComparison | None = None  # with the build that was served before
 
     @property
@@ -88,21 +89,20 @@ class BuildScorer:
                 healthy[a:b] = self._judge(batch, compared, a, b, models)
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
             self._learn(batch, compared, healthy)
-            self._learn_usual_counters()
             if self.comparison is not None:
                 self.comparison.add(batch, compared.points, healthy & ~compared.skip)
         self._close_if_over(batch.clock_s, closed)
         closed += self._compared(batch.clock_s)
         if self.episode is not None and self.episode.announced:
-            return [*closed, self.episode.snapshot(self._names)]
-        return closed
+            closed.append(self.episode.snapshot(self._names))
+        return closed + self._notice.episodes()
 
     def close(self, clock_s: float) -> list[Episode]:
         """End what is open: the instance has left, or runs another build now."""
         begun = self.comparison is not None and self.comparison.begun
         ended = [self.comparison.episode(closed_s=clock_s)] if self.comparison is not None and begun else []
         self.comparison = None
-        return ended + self._close_episode(clock_s)
+        return ended + self._notice.close(clock_s) + self._close_episode(clock_s)
 
     def _close_episode(self, clock_s: float) -> list[Episode]:
         if self.episode is None:
@@ -127,6 +127,7 @@ class BuildScorer:
         """Forget the old process's latest executions; the first of the new one are cold."""
         self.episode = None
         self._clear()
+        self._notice.forget()
         self._recent.clear()
         self._last_s, self._cold = 0.0, _COLD_EXECUTIONS
 
@@ -147,7 +148,7 @@ class BuildScorer:
         rows[:, e.HOST] = rows[:, e.RATIO]
         sampled = []
         for block in batch.layers:
-            lane = self._lanes.setdefault(block.profile, Lane(block.times_ms.shape[1]))
+            lane = self._lanes.setdefault(block.profile, Lane(self._names[block.profile]))
             against = lane.compare(batch, block, points, skip)
             if against is not None and len(against.rows):
                 sampled.append(against)
@@ -182,7 +183,7 @@ class BuildScorer:
         if was_warming and not self.warming_up:
             self._gpu.learn()
         if b == len(batch):
-            findings += self._single_layers(compared) + self._clipping(batch)
+            findings += self._levels(compared, float(rows[-1, e.TIME])) + self._clipping(batch)
         findings += self._windows.step(
             rows,
             self._executions.ring,
@@ -204,9 +205,22 @@ class BuildScorer:
         self._follow(self.episode, batch, compared, a, b, findings, hit, time_s)
         return False
 
-    def _single_layers(self, compared: Compared) -> list[Finding]:
-        found = (self._lanes[s.profile].level(s, not self.warming_up) for s in compared.sampled)
-        return [finding for finding in found if finding is not None]
+    def _levels(self, compared: Compared, time_s: float) -> list[Finding]:
+        """Steps that requests feel; smaller ones become a notice."""
+        judged = [
+            self._lanes[sampled.profile].levels.add(sampled, self.episode is None)
+            for sampled in compared.sampled
+        ]
+        # While another trouble is open, all levels are off: they say nothing of their own, and keep nothing open.
+        if self.warming_up or (self.episode is not None and not self.episode.is_step):
+            return []
+        shifts = [
+            (s, self._names[p]) for p, lane in self._lanes.items() if (s := lane.levels.shift) is not None
+        ]
+        if any(judged):
+            self._notice.show(shifts, time_s)
+        self._steps = [found for found in shifts if found[0].share >= MATERIAL]
+        return [Finding(s.channel, s.score, s.threshold, s.onset_s) for s, _ in self._steps]
 
     def _clipping(self, batch: Executions) -> list[Finding]:
         if batch.precision is None or not len(batch.precision.rows):
@@ -243,6 +257,8 @@ class BuildScorer:
                 episode.excesses.add(sampled, episode.opened_s)
         if fresh or episode.settling:
             episode.causes = self._causes(episode, time_s)
+        if episode.is_step and self._steps:
+            episode.step, episode.stepped = sentence(self._steps[0][0]), stepped(*self._steps[0])
         episode.announce(self._gpu.seen_since(episode.onset_s))
 
     def _causes(self, episode: OpenEpisode, time_s: float) -> list[Cause]:
@@ -251,7 +267,7 @@ class BuildScorer:
             name = self._manifest.ranges[watch.worst].name
             text = f"{watch.clipped:.1%} of {name} is at or past its calibrated range, {watch.usual:.2%} at most before"
             return [Cause("quantization_range", 0.9, text), Cause("input_drift", 0.5, text)]
-        return causes_of(
+        causes = causes_of(
             pattern_of(
                 self._executions.ring.since(episode.onset_s - _CONTEXT_S),
                 self._layers.ring.since(episode.onset_s - _CONTEXT_S),
@@ -262,6 +278,9 @@ class BuildScorer:
             ),
             self._gpu.view(episode.onset_s, time_s),
         )
+        if self._steps and episode.is_step and not is_seen_by_counters(causes[0]):
+            return [step_cause(self._steps[0][0])]
+        return causes
 
     def _follow_shapes(
         self, episode: OpenEpisode, batch: Executions, compared: Compared, a: int, b: int
@@ -292,7 +311,7 @@ class BuildScorer:
             profile: LaneReference(
                 self._names[profile], self._lanes[profile].baseline, own.blocks, own.levels
             )
-            for profile, own in self._levels.items()
+            for profile, own in self._own.items()
         }
         return BuildReference(self._manifest.engine, self._end_to_end, lanes)
 
@@ -302,12 +321,12 @@ class BuildScorer:
         self._windows.clear()
         self._precision.clear()
         for lane in self._lanes.values():
-            lane.clear()
+            lane.levels.clear()
 
     def _learn(self, batch: Executions, compared: Compared, healthy: Bools) -> None:
         fit = healthy & ~compared.skip
-        if self._offsets:
-            self._follow_instance(compared, fit)
+        if self._offsets is not None:
+            self._follow_instance(self._offsets, compared, fit)
         plain = fit & ~batch.switched
         if plain.any():
             log_ms = np.log(batch.end_to_end_ms[plain])[:, None]
@@ -315,32 +334,25 @@ class BuildScorer:
         for block in batch.layers:
             self._lanes[block.profile].learn(batch, block, compared.points, fit[block.rows])
         for sampled in compared.sampled:
-            if sampled.profile not in self._levels:
-                self._levels[sampled.profile] = OwnLevels(self._names[sampled.profile])
-            self._levels[sampled.profile].learn(
+            if sampled.profile not in self._own:
+                self._own[sampled.profile] = OwnLevels(self._names[sampled.profile])
+            self._own[sampled.profile].learn(
                 sampled, compared.points, batch.shape[sampled.rows], fit[sampled.rows]
             )
 
-    def _follow_instance(self, compared: Compared, fit: Bools) -> None:
+    def _follow_instance(self, offsets: InstanceOffsets, compared: Compared, fit: Bools) -> None:
         """After a prior was taken up: move the baselines to this instance's own level."""
-        rows = compared.rows[fit & (compared.rows[:, e.JUDGED] > 0)]
-        self._end_to_end.shift(self._offsets[None].push(rows[:, [e.RATIO]]))
-        for sampled in compared.sampled:
-            offset = self._offsets.get(sampled.profile)
-            if offset is not None:
-                judged = fit[sampled.rows] & (sampled.features[:, JUDGED] > 0)
-                self._lanes[sampled.profile].baseline.shift(offset.push(sampled.log_ratio[judged]))
-
-    def _learn_usual_counters(self) -> None:
-        """Once, where a prior was taken up: other instances' usual counters are a start and no more."""
-        if self._offsets and self._offsets[None].settled and self.episode is None:
-            self._gpu.learn()
-            self._offsets = {}
+        lanes = {profile: lane.baseline for profile, lane in self._lanes.items()}
+        offsets.follow(compared, fit, self._end_to_end, lanes)
+        if offsets.settled and self.episode is None:
+            self._gpu.learn()  # other instances' usual counters were a start and no more
+            self._offsets = None
 
     def prior(self) -> State:
         """What another instance of this build can start from: nothing that concerns this one's own executions."""
         hot = self.hot() | {"episode": None, "comparison": None, "last_s": 0.0, "cold": _COLD_EXECUTIONS}
-        start = BuildScorer.restore("", self._manifest, hot, self.heavy() | {"offsets": {}})
+        hot["notice"] = LevelNotice(self._instance, self._manifest.engine).state()
+        start = BuildScorer.restore("", self._manifest, hot, self.heavy() | {"offsets": None})
         start._clear()
         start._gpu.clear()
         return {"hot": start.hot(), "heavy": start.heavy()}
@@ -357,8 +369,7 @@ class BuildScorer:
             raise InvalidRecord(
                 "bad_prior", f"the prior of {manifest.engine} cannot be used: {error}"
             ) from error
-        self._offsets = {None: InstanceOffset(_MOST_APART_END_TO_END)}
-        self._offsets |= {profile: InstanceOffset(_MOST_APART_LAYERS) for profile in self._lanes}
+        self._offsets = InstanceOffsets(list(self._lanes))
         return self
 
     def hot(self) -> State:
@@ -371,6 +382,8 @@ class BuildScorer:
             "precision": self._precision.state(),
             "last_s": self._last_s,
             "cold": self._cold,
+            "notice": self._notice.state(),
+            "levels": {str(profile): lane.levels.hot() for profile, lane in self._lanes.items()},
             "episode": None if self.episode is None else self.episode.state(),
             "comparison": None if self.comparison is None else self.comparison.state(),
         }
@@ -380,9 +393,9 @@ class BuildScorer:
         return {
             "end_to_end": self._end_to_end.state(),
             "lanes": {str(profile): lane.state() for profile, lane in self._lanes.items()},
-            "levels": {str(profile): own.state() for profile, own in self._levels.items()},
+            "own": {str(profile): own.state() for profile, own in self._own.items()},
             "comparison": None if self.comparison is None else self.comparison.heavy(),
-            "offsets": {"" if p is None else str(p): offset.state() for p, offset in self._offsets.items()},
+            "offsets": None if self._offsets is None else self._offsets.state(),
         }
 
     @classmethod
@@ -394,18 +407,21 @@ class BuildScorer:
         self._gpu = GpuCounters.restore(hot["gpu"])
         self._precision = PrecisionWatch.restore(hot["precision"])
         self._last_s, self._cold = hot["last_s"], hot["cold"]
+        self._notice.load(hot["notice"])
         self.episode = None if hot["episode"] is None else OpenEpisode.restore(hot["episode"])
         if heavy is not None:
             self._end_to_end = ShapeBaseline.restore(heavy["end_to_end"])
-            self._lanes = {int(profile): Lane.restore(state) for profile, state in heavy["lanes"].items()}
-            self._levels = {
+            self._lanes = {
+                int(profile): Lane.restore(state, self._names[int(profile)])
+                for profile, state in heavy["lanes"].items()
+            }
+            for profile, state in hot["levels"].items():
+                if int(profile) in self._lanes:
+                    self._lanes[int(profile)].levels.load(state)
+            self._own = {
                 int(profile): OwnLevels.restore(self._names[int(profile)], state)
-                for profile, state in heavy["levels"].items()
+                for profile, state in heavy["own"].items()
             }
-            self._offsets = {
-                int(profile) if profile else None: InstanceOffset.restore(
-                    _MOST_APART_LAYERS if profile else _MOST_APART_END_TO_END, state
-                )
-                for profile, state in heavy["offsets"].items()
-            }
+            offsets = heavy["offsets"]
+            self._offsets = None if offsets is None else InstanceOffsets.restore(offsets)
         return self

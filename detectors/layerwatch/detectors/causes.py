@@ -18,6 +18,8 @@ from layerwatch.schemas.alerts import Cause
 
 _PCIE_MIB_S = 10_000
 _DRAM_PCT = 55
+_GPU_CAUSES = {"pcie_contention", "memory_bandwidth", "clock_throttle", "gpu_contention"}
+_COUNTED = 0.8
 _SLOW_EXCESS = 0.25  # of the expected sum, from which an execution's layers count as slow
 _SPREAD = 0.2  # of the layers: more than another process's slices would hit
 _CROWDED_OUT = 1.0  # log units: layers that wait for memory take many times as long
@@ -78,6 +80,11 @@ def causes_of(pattern: Pattern, gpu: GpuView | None) -> list[Cause]:
     known = gpu is not None and gpu.known
     found = _by_counters(pattern, gpu) if gpu is not None and known else _by_pattern(pattern)
     return found or [Cause("unknown", 0.3, "no pattern that is known")]
+
+
+def is_seen_by_counters(cause: Cause) -> bool:
+    """Whether the GPU's counters say so, not only what executions look like."""
+    return cause.confidence >= _COUNTED and cause.cause in _GPU_CAUSES
 
 
 def _by_counters(p: Pattern, gpu: GpuView) -> list[Cause]:

@@ -110,7 +110,7 @@ class Scan:
 
 def binomial_tail(p: float, n: int, k: int) -> float:
     """P(Bin(n, p) >= k), by summing the tail from k up: no cancellation where it is tiny."""
-    term = math.comb(n, k) * p**k * (1 - p) ** (n - k)
+    term = math.exp(math.log(math.comb(n, k)) + k * math.log(p) + (n - k) * math.log1p(-p))
     total = 0.0
     for j in range(k, n + 1):
         total += term

@@ -154,6 +154,9 @@ def assert_close(one: Any, other: Any) -> None:
         assert one.keys() == other.keys()
         for key in one:
             assert_close(one[key], other[key])
+    elif isinstance(one, list):
+        for left, right in zip(one, other, strict=True):
+            assert_close(left, right)
     elif isinstance(one, np.ndarray):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-3)
     else:
