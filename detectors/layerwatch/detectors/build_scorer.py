@@ -21,7 +21,7 @@ from layerwatch.detectors.gpu import GpuCounters
 from layerwatch.detectors.instance_offset import InstanceOffsets
 from layerwatch.detectors.lane import Lane
 from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
-from layerwatch.detectors.level_notice import MATERIAL, LevelNotice, sentence, step_cause, stepped
+from layerwatch.detectors.level_notice import LevelNotice, is_material, sentence, step_cause, stepped
 from layerwatch.detectors.level_watch import LevelShift
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
@@ -219,7 +219,7 @@ class BuildScorer:
         ]
         if any(judged):
             self._notice.show(shifts, time_s)
-        self._steps = [found for found in shifts if found[0].share >= MATERIAL]
+        self._steps = [found for found in shifts if is_material(found[0])]
         return [Finding(s.channel, s.score, s.threshold, s.onset_s) for s, _ in self._steps]
 
     def _clipping(self, batch: Executions) -> list[Finding]:
@@ -267,6 +267,9 @@ class BuildScorer:
             name = self._manifest.ranges[watch.worst].name
             text = f"{watch.clipped:.1%} of {name} is at or past its calibrated range, {watch.usual:.2%} at most before"
             return [Cause("quantization_range", 0.9, text), Cause("input_drift", 0.5, text)]
+        if episode.is_spikes:
+            share = episode.findings["spikes"].score
+            return [Cause("unknown", 0.3, f"{share:.2%} of the executions take four times as long or more")]
         causes = causes_of(
             pattern_of(
                 self._executions.ring.since(episode.onset_s - _CONTEXT_S),
