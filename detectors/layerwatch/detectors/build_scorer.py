@@ -207,6 +207,8 @@ class BuildScorer:
 
     def _levels(self, compared: Compared, time_s: float) -> list[Finding]:
         """Steps that requests feel; smaller ones become a notice."""
+        if self._offsets is not None and self._offsets.young:
+            return []
         judged = [
             self._lanes[sampled.profile].levels.add(sampled, self.episode is None)
             for sampled in compared.sampled

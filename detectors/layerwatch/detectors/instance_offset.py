@@ -13,7 +13,8 @@ from layerwatch.detectors.comparison import Compared
 from layerwatch.detectors.layer_watch import JUDGED
 
 #: Healthy executions after which the offset is looked at again.
-_LOOKS = (16, 32, 64, 128)
+_LOOKS = (16, 32, 64, 128, 256, 512)
+_YOUNG = 128  # below, the level is so unsure that a step of it says nothing
 _CLIP = 0.3  # log units; an outlier counts for no more
 _MOST_LAYERS, _MOST_END_TO_END = 0.15, 0.3  # log units that an instance is taken to be from its build's prior
 
@@ -31,6 +32,10 @@ class InstanceOffset:
     @property
     def settled(self) -> bool:
         return self._seen >= _LOOKS[-1]
+
+    @property
+    def young(self) -> bool:
+        return self._seen < _YOUNG
 
     def push(self, residuals: F64) -> float:
         """Healthy executions' log-ratios [k, outputs] to what is expected; by how much to move that now, mostly 0."""
@@ -74,6 +79,10 @@ class InstanceOffsets:
     @property
     def settled(self) -> bool:
         return self._end_to_end.settled
+
+    @property
+    def young(self) -> bool:
+        return self._end_to_end.young
 
     def follow(
         self, compared: Compared, fit: Bools, end_to_end: ShapeBaseline, lanes: Mapping[int, ShapeBaseline]

@@ -29,7 +29,7 @@ HOT, HEAVY = "hot", "heavy"
 _HEARTBEAT_S = 1.0
 
 #: Of what `dump` gives; to be raised with any change to the state of a detector.
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 
 #: A value of a table must stay under Kafka's 1 MiB a message.
 _HEAVY_BYTES = 900_000

@@ -248,7 +248,7 @@ def test_the_offset_follows_a_level_and_stops_at_its_bound() -> None:
     draw = np.random.default_rng(2)
     for level, expected in ((0.1, 0.1), (-0.08, -0.08), (0.5, 0.15)):
         offset, moved = InstanceOffset(0.15), 0.0
-        for _ in range(20):
+        for _ in range(60):
             moved += offset.push(level - moved + 0.02 * draw.standard_normal((10, 30)))
         assert offset.settled
         assert moved == pytest.approx(offset.total)
