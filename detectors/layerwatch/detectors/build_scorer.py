@@ -184,7 +184,8 @@ class BuildScorer:
             self._gpu.learn()
         if b == len(batch):
             findings += self._levels(compared, float(rows[-1, e.TIME])) + self._clipping(batch)
-        findings += self._windows.step(
+        findings = _heard(findings, models)
+        windows = self._windows.step(
             rows,
             self._executions.ring,
             self._layers.ring,
@@ -192,6 +193,7 @@ class BuildScorer:
             suspicious=bool(findings),
             sampled_all=all_sampled,
         )
+        findings += _heard(windows, models)
         hit = bool((rows[:, e.HIT] > 0).any() or (len(layers) and (layers[:, -1] > 0).any()))
         time_s = float(rows[-1, e.TIME])
         if self.episode is None and findings:
@@ -430,3 +432,7 @@ class BuildScorer:
             offsets = heavy["offsets"]
             self._offsets = None if offsets is None else InstanceOffsets.restore(offsets)
         return self
+
+
+def _heard(findings: list[Finding], models: Models) -> list[Finding]:
+    return [finding for finding in findings if finding.channel not in models.silenced]

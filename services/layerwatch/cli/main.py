@@ -30,6 +30,7 @@ COMMANDS = {
     "train": ("train", "Fit models from recordings", "training"),
     "record": ("record", "Record the topics to a file", "recording"),
     "replay": ("replay", "Replay a recording, to Kafka or offline", "recording"),
+    "evaluate": ("evaluate", "Judge the detectors on recordings", "evaluation"),
     "alerts": ("alerts", "List alerts", "agent"),
     "decisions": ("decisions", "List decisions", "agent"),
     "doctor": ("doctor", "Check this machine and say what to mend", "agent"),
