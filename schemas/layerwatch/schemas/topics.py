@@ -7,6 +7,7 @@ import msgspec
 _DAY_MS = 86_400_000
 
 ENGINES = "layerwatch.engines"
+BASELINES = "layerwatch.baselines"
 PROFILES = "layerwatch.profiles"
 SIGNALS = "layerwatch.signals"
 MODELS = "layerwatch.models"
@@ -49,6 +50,7 @@ _CHANGELOGS = (
 
 TOPICS = (
     Topic(ENGINES, "engine build", None, catalogue=True),
+    Topic(BASELINES, "engine build/part", None, catalogue=True),
     Topic(PROFILES, "instance", _DAY_MS),
     Topic(SIGNALS, "service", _DAY_MS),
     Topic(MODELS, "build/kind/stream", None, catalogue=True),

@@ -142,15 +142,20 @@ class Judgement:
         return sum(v.phase.end_s - v.phase.start_s for v in self.healthy)
 
 
-def found_of(revisions: Iterable[Alert], severity: str = "warning") -> list[Found]:
-    """The alerts in some revisions that were of a severity or above at least once, by the time they became so."""
+def found_of(
+    revisions: Iterable[Alert], severity: str = "warning", *, with_layers: bool = False
+) -> list[Found]:
+    """The alerts in some revisions that were of a severity or above at least once, by the time they became so.
+
+    `with_layers`: as they read once they named layers, which for a new build is its verdict and not the mere fact.
+    """
     least = SEVERITIES.index(severity)
     told: dict[str, tuple[float, Alert]] = {}
     last: dict[str, Alert] = {}
     worst: dict[str, int] = {}
     for alert in revisions:
         rank = SEVERITIES.index(alert.severity)
-        if alert.id not in told and rank >= least:
+        if alert.id not in told and rank >= least and (alert.layers or not with_layers):
             time = alert.updated_at if alert.id in last else alert.opened_at
             told[alert.id] = unix_s(time), alert
         last[alert.id] = alert
@@ -198,7 +203,7 @@ def _belongs(found: Found, faults: list[FaultVerdict]) -> bool:
 def _first(fault: FaultVerdict, revisions: Sequence[Alert]) -> Found | None:
     """The first alert of the kind and severity that the fault asks for, within its phase."""
     expected = fault.expected
-    for found in found_of(revisions, expected.severity):
+    for found in found_of(revisions, expected.severity, with_layers=expected.kind == "engine_regression"):
         inside = fault.phase.start_s <= found.at_s <= fault.phase.end_s
         if inside and expected.kind in (None, found.told.kind):
             return found
