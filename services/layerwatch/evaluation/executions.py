@@ -106,6 +106,16 @@ def _table(instance: str, columns: _Columns) -> InstanceTable:
     )
 
 
+def begun_s(tables: list[InstanceTable], start_s: float, end_s: float) -> float:
+    """When the first execution of an interval began; its start where it holds none."""
+    first = []
+    for table in tables:
+        inside = table.between(start_s, end_s)
+        if inside.start < inside.stop:
+            first.append(float(table.times_s[inside.start] - table.end_to_end_ms[inside.start] / 1e3))
+    return max(start_s, min(first, default=start_s))
+
+
 def waited(tables: list[InstanceTable], start_s: float, end_s: float) -> tuple[int, int]:
     """Executions, and switches of profile among them, in an interval; of the instance that had most."""
     most = (0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from layerwatch.evaluation.executions import InstanceTable, waited
+from layerwatch.evaluation.executions import InstanceTable, begun_s, waited
 from layerwatch.evaluation.expectations import Expectation, expected_of
 from layerwatch.recording.recording import Phase
 from layerwatch.schemas.alerts import SEVERITIES, Alert
@@ -14,7 +14,7 @@ from layerwatch.schemas.times import unix_s
 #: An alert that becomes a warning so long after a fault's end still belongs to it (s).
 GRACE_S = 2.0
 
-#: In time: within so many seconds or executions of the phase's start; a switch of profile within so many switches.
+#: In time: within so many seconds or executions; a switch of profile within so many switches.
 IN_TIME_S, IN_TIME_EXECUTIONS, IN_TIME_SWITCHES = 3.0, 150, 10
 
 
@@ -60,6 +60,7 @@ class FaultVerdict:
 
     phase: Phase
     expected: Expectation
+    begun_s: float  # the phase's start, or its first execution where that comes later: nothing shows before
     first: Found | None = None
     warnings: list[Found] = field(default_factory=list)
     afterwards: list[Found] = field(default_factory=list)
@@ -72,8 +73,8 @@ class FaultVerdict:
 
     @property
     def delay_s(self) -> float | None:
-        """From the phase's start to the event time at which the first alert became severe enough."""
-        return None if self.first is None else self.first.at_s - self.phase.start_s
+        """From its begin to the event time at which the first alert became severe enough."""
+        return None if self.first is None else self.first.at_s - self.begun_s
 
     @property
     def in_time(self) -> bool:
@@ -168,7 +169,11 @@ def judge(
     phases: Sequence[Phase], revisions: Sequence[Alert], tables: list[InstanceTable] | None = None
 ) -> Judgement:
     """Compare all revisions of a run's alerts with what was injected; without `tables`, delays in seconds only."""
-    faults = [FaultVerdict(phase, expected_of(phase.name)) for phase in phases if not phase.healthy]
+    faults = [
+        FaultVerdict(phase, expected_of(phase.name), begun_s(tables or [], phase.start_s, phase.end_s))
+        for phase in phases
+        if not phase.healthy
+    ]
     healthy = [HealthyVerdict(phase) for phase in phases if phase.healthy]
     false_alarms = []
     for found in found_of(revisions) if phases else []:
