@@ -21,6 +21,7 @@ from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
 from layerwatch.detectors.shapes import point_of
+from layerwatch.detectors.slow.path import SlowPath
 from layerwatch.detectors.window_watch import WindowWatch
 from layerwatch.schemas.alerts import Cause
 from layerwatch.schemas.engines import Layer, Manifest
@@ -46,6 +47,7 @@ class BuildScorer:
         self._windows = WindowWatch()
         self._precision = PrecisionWatch()
         self._gpu = GpuCounters()
+        self.slow = SlowPath(instance, manifest.engine)
         self._last_s = 0.0
         self._cold = _COLD_EXECUTIONS
         self.healthy: list[tuple[F64 | None, dict[str, float]]] = []  # of the latest update: windows, levels
@@ -75,13 +77,20 @@ class BuildScorer:
                 healthy[a:b] = self._judge(batch, compared, a, b, models)
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
             self._learn(batch, compared, healthy)
+            self._feed_slow(batch, compared, healthy, models)
         self._close_if_over(batch.clock_s, closed)
+        closed += self.slow.episodes
         if self.episode is not None and self.episode.announced:
             return [*closed, self.episode.snapshot(self._names)]
         return closed
 
     def close(self, clock_s: float) -> list[Episode]:
         """End what is open: the instance has left, or runs another build now."""
+        ended = self._end_episode(clock_s) + self.slow.close(clock_s)
+        self.slow = self.slow.resting()
+        return ended
+
+    def _end_episode(self, clock_s: float) -> list[Episode]:
         if self.episode is None:
             return []
         snapshot = self.episode.snapshot(self._names, closed_s=clock_s)
@@ -93,6 +102,7 @@ class BuildScorer:
         """Forget the old process's latest executions; the first of the new one are cold."""
         self.episode = None
         self._clear()
+        self.slow.interrupt()
         self._recent.clear()
         self._last_s, self._cold = 0.0, _COLD_EXECUTIONS
 
@@ -233,7 +243,7 @@ class BuildScorer:
 
     def _close_if_over(self, clock_s: float, closed: list[Episode]) -> None:
         if self.episode is not None and self.episode.over(clock_s):
-            closed += self.close(clock_s)
+            closed += self._end_episode(clock_s)
 
     def _clear(self) -> None:
         self._executions.clear()
@@ -252,6 +262,11 @@ class BuildScorer:
         for block in batch.layers:
             self._lanes[block.profile].learn(batch, block, compared.points, fit[block.rows])
 
+    def _feed_slow(self, batch: Executions, compared: Compared, healthy: Bools, models: Models) -> None:
+        fit = healthy & ~compared.skip & ~batch.switched
+        told = self.episode is not None or not healthy.all()
+        self.slow.push(batch, compared.points, fit, told, models.lstm, self._gpu.clock_drop())
+
     def hot(self) -> State:
         """What must never be lost; a few KB."""
         return {
@@ -262,6 +277,7 @@ class BuildScorer:
             "precision": self._precision.state(),
             "last_s": self._last_s,
             "cold": self._cold,
+            "slow": self.slow.hot(),
             "episode": None if self.episode is None else self.episode.state(),
         }
 
@@ -273,13 +289,16 @@ class BuildScorer:
         }
 
     @classmethod
-    def restore(cls, instance: str, manifest: Manifest, hot: State, heavy: State | None) -> BuildScorer:
+    def restore(
+        cls, instance: str, manifest: Manifest, hot: State, heavy: State | None, slow: State | None
+    ) -> BuildScorer:
         self = cls(instance, manifest)
         self._executions = ExecutionWatch.restore(hot["executions"])
         self._layers = LayerWatch.restore(hot["layers"])
         self._windows = WindowWatch.restore(hot["windows"])
         self._gpu = GpuCounters.restore(hot["gpu"])
         self._precision = PrecisionWatch.restore(hot["precision"])
+        self.slow = SlowPath.restore(instance, manifest.engine, hot["slow"], slow)
         self._last_s, self._cold = hot["last_s"], hot["cold"]
         self.episode = None if hot["episode"] is None else OpenEpisode.restore(hot["episode"])
         if heavy is not None:

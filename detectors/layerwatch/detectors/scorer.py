@@ -27,6 +27,8 @@ class Evidence:
     end_to_end_p50_ms: float
     warming_up: bool
     episodes: list[Episode] = field(default_factory=list)
+    slow_path: str = "learning"
+    executions_per_s: float = 0.0  # of the latest minute
 
 
 class Scorer:
@@ -65,6 +67,8 @@ class Scorer:
             end_to_end_p50_ms=median(executions.end_to_end_ms) if len(executions) else 0.0,
             warming_up=build.warming_up,
             episodes=episodes,
+            slow_path=build.slow.status,
+            executions_per_s=build.slow.executions_per_s,
         )
 
     def _switch(self, instance: str, manifest: Manifest, clock_s: float) -> list[Episode]:
@@ -98,13 +102,28 @@ class Scorer:
         """Small state that changes with every batch."""
         return {"current": self._current, "builds": {engine: b.hot() for engine, b in self._builds.items()}}
 
+    @property
+    def slow_blocks(self) -> tuple[str | None, int]:
+        """The present build and how many blocks its slow path has judged: `slow` changes with them alone."""
+        return self._current, self._builds[self._current].slow.judged if self._current in self._builds else 0
+
+    def slow(self) -> State:
+        """The slow path's; it goes with the hot state of the same message."""
+        return {engine: build.slow.slow() for engine, build in self._builds.items()}
+
     def heavy(self) -> State:
         """Baselines; may be some seconds older than the hot state when restored."""
         return {engine: build.heavy() for engine, build in self._builds.items()}
 
     @classmethod
     def restore(
-        cls, instance: str, manifests: Mapping[str, Manifest], models: Models, hot: State, heavy: State | None
+        cls,
+        instance: str,
+        manifests: Mapping[str, Manifest],
+        models: Models,
+        hot: State,
+        heavy: State | None,
+        slow: State | None,
     ) -> Scorer:
         """Raises MissingManifest when a build's manifest is not there (yet)."""
         self = cls(manifests, models)
@@ -112,6 +131,8 @@ class Scorer:
             manifest = manifests.get(engine)
             if manifest is None:
                 raise MissingManifest(engine)
-            self._builds[engine] = BuildScorer.restore(instance, manifest, state, (heavy or {}).get(engine))
+            self._builds[engine] = BuildScorer.restore(
+                instance, manifest, state, (heavy or {}).get(engine), (slow or {}).get(engine)
+            )
         self._current = hot["current"]
         return self

@@ -72,13 +72,18 @@ class ShapeBasis:
     def _row(self, point: Point) -> F64:
         row = self._rows.get(point)
         if row is None:
-            row = np.zeros(len(self.columns))
-            for key, weight in self._terms(point):
-                column = self.columns.get(key)
-                if column is not None:
-                    row[column] = weight
+            row = self.row(point)
             if len(self._rows) < _MAX_ROWS:
                 self._rows[point] = row
+        return row
+
+    def row(self, point: Point) -> F64:
+        """[columns] of one shape, made anew."""
+        row = np.zeros(len(self.columns))
+        for key, weight in self._terms(point):
+            column = self.columns.get(key)
+            if column is not None:
+                row[column] = weight
         return row
 
     def nearest(self, known: int) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from layerwatch.detectors.arrays import F64, Bools, Ints, State
+from layerwatch.detectors.arrays import F32, F64, Bools, Ints, State
 from layerwatch.detectors.forecast import LstmWeights
 
 NAMES = ("ewma", "nlinear", "lstm")
@@ -123,9 +123,7 @@ class Forecasts:
         self._change[at] = np.maximum(self._change[at], _SPREAD_FLOOR)
         if self._lstm is not None:
             given = np.clip(change / self._change[at], -_CLIP, _CLIP).astype(np.float32)
-            self._hidden[at], self._cell[at] = lstm_steps(
-                self._lstm, given, self._hidden[at], self._cell[at]
-            )
+            self._hidden[at], self._cell[at] = lstm_steps(self._lstm, given, self._hidden[at], self._cell[at])
         self._past[at] = np.where(
             first[:, None], tame[:, None], np.concatenate((tame[:, None], past[:, :-1]), 1)
         )
@@ -187,11 +185,10 @@ _ARRAYS = (
 )
 
 
-def lstm_steps(w: LstmWeights, x: F64, hidden: F64, cell: F64) -> tuple[F64, F64]:
-    """`lstm_step` for many streams: x [n], hidden and cell [n, hidden]; computed in the precision of `x`."""
-    kind = x.dtype
-    gates = hidden @ w.recurrent.T.astype(kind)
-    gates += x[:, None] * w.input.astype(kind) + w.bias.astype(kind)
+def lstm_steps(w: LstmWeights, x: F32, hidden: F32, cell: F32) -> tuple[F32, F32]:
+    """`lstm_step` for many streams: x [n], hidden and cell [n, hidden]."""
+    gates = hidden @ w.recurrent.T.astype(np.float32)
+    gates += x[:, None] * w.input.astype(np.float32) + w.bias.astype(np.float32)
     n = w.hidden
     gates[:, : 2 * n] *= 0.5  # a sigmoid is half of a tanh, so that one call does for all gates
     gates[:, 3 * n :] *= 0.5

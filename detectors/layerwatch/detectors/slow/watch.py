@@ -68,7 +68,10 @@ class Watch:
         self._recent = np.full((streams, _RECENT), np.nan, np.float32)  # newest last
         self._block = 0
         self.alarm: Ints = np.zeros(streams, np.int64)  # index into KINDS
-        self.since_blocks: Ints = np.zeros(streams, np.int64)  # of the alarm's onset, counted in the stream's blocks
+        self.since: Ints = np.zeros(
+            streams, np.int64
+        )  # blocks since a shift's onset, minutes since a creep's
+        self.doubtful: Bools = np.zeros(streams, bool)  # the stream was degraded when its alarm opened
         self.shift = np.zeros(streams)  # of the alarm, log units
         self.usual = np.zeros(streams)  # of a creep: what was to be expected; of a shift: evidence it needed
         self.hours = np.zeros(streams)  # of a creep
@@ -100,6 +103,10 @@ class Watch:
         self._block += 1
         return Judged(opened, closed, p, evidence)
 
+    def level(self, stream: int) -> float:
+        """Of late; log units."""
+        return float(np.nanmedian(self._recent[stream, -_BACK_BLOCKS:]))
+
     def reset(self, stream: int) -> None:
         """Forget a stream: another one takes its place."""
         at = np.arange(len(self.alarm)) == stream
@@ -120,7 +127,7 @@ class Watch:
 
     def _open_shifts(self, evidence: F64, watched: Bools) -> Ints:
         opened = np.zeros(len(evidence), np.int64)
-        for stream in np.flatnonzero(watched & (evidence >= self.threshold)):
+        for stream in np.flatnonzero(watched & (evidence >= self.threshold)).tolist():
             run = int(self._evidence.run_blocks[stream])
             if run + 1 < _LEAST_AFTER:
                 continue
@@ -144,17 +151,19 @@ class Watch:
         rises = self._creep.update(value, present, minute)
         if rises is None:
             return opened
-        for stream in np.flatnonzero((rises.rise > 0) & (self.alarm == _NONE)):
+        for stream in np.flatnonzero((rises.rise > 0) & (self.alarm == _NONE)).tolist():
             hours = float(rises.hours[stream])
-            level = float(np.median(self._recent[stream, -_BACK_BLOCKS:]))
             since = self._creep.began(stream, hours)
-            self._begin(stream, _CREEP, since, rises.rise[stream], level - float(rises.rise[stream]))
+            self._begin(
+                stream, _CREEP, since, rises.rise[stream], self.level(stream) - float(rises.rise[stream])
+            )
             self.usual[stream], self.hours[stream] = rises.usual[stream], hours
             opened[stream] = _CREEP
         return opened
 
     def _begin(self, stream: int, kind: int, since: int, shift: float, before: float) -> None:
-        self.alarm[stream], self.since_blocks[stream] = kind, since
+        self.alarm[stream], self.since[stream] = kind, since
+        self.doubtful[stream] = self.degraded[stream]
         self.shift[stream], self._before[stream] = shift, before
         self._open_blocks[stream] = 0
         self._evidence.reset(np.arange(len(self.alarm)) == stream)
@@ -162,10 +171,9 @@ class Watch:
     def _close(self, present: Bools) -> Bools:
         """Alarms of streams that are back half way, or have kept the new level for six hours."""
         closed = np.zeros(len(present), bool)
-        for stream in np.flatnonzero(present & (self.alarm != _NONE)):
+        for stream in np.flatnonzero(present & (self.alarm != _NONE)).tolist():
             self._open_blocks[stream] += 1
-            self.since_blocks[stream] += 1
-            level = float(np.median(self._recent[stream, -_BACK_BLOCKS:])) - self._before[stream]
+            level = self.level(stream) - self._before[stream]
             self.shift[stream] = max(self.shift[stream], level)
             if level < self.shift[stream] / 2 or self._open_blocks[stream] >= _ACCEPTED_BLOCKS:
                 self.alarm[stream], closed[stream] = _NONE, True
@@ -199,4 +207,4 @@ class Watch:
         return self
 
 
-_ALARM = ("alarm", "since_blocks", "shift", "usual", "hours", "_before", "_open_blocks")
+_ALARM = ("alarm", "since", "doubtful", "shift", "usual", "hours", "_before", "_open_blocks")
