@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerwatch.detectors.arrays import F64, Bools, Ints, State
+from layerwatch.detectors.slow.waiting import Waiting
 
 #: Scores that a new one is ranked among.
 WINDOW = 480
 
-_LEAST = 60  # scores before there is a p-value
+_LEAST = 40  # scores before there is a p-value
 
 
 class Ranks:
@@ -25,6 +26,7 @@ class Ranks:
         self._seeds = seeds
         self._count: Ints = np.zeros(streams, np.int64)
         self._scores = np.full((streams, WINDOW), -np.inf, np.float32)
+        self._waiting = Waiting(streams)
 
     def p_values(self, scores: F64, block: int) -> F64:
         """How rarely a healthy score is as large [streams]; NaN while there are too few to say. `block` is its number."""
@@ -36,22 +38,32 @@ class Ranks:
         out: F64 = np.where(known >= _LEAST, p, np.nan)
         return out
 
-    def learn(self, scores: F64, healthy: Bools) -> None:
-        """Add those of the scores that are `healthy`."""
-        at = np.flatnonzero(healthy)
-        self._scores[at, self._count[at] % WINDOW] = rounded(scores[at])
+    def learn(self, scores: F64, healthy: Bools, alarm: Bools) -> None:
+        """Add those of the scores that are `healthy`, after a while; where there is an `alarm`, none that still waits."""
+        score = self._waiting.push(np.where(healthy, rounded(scores), np.nan))
+        at = np.flatnonzero(~np.isnan(score))
+        self._scores[at, self._count[at] % WINDOW] = score[at]
         self._count[at] += 1
+        if alarm.any():
+            self._waiting.void(alarm)
 
     def reset(self, stream: int) -> None:
         self._count[stream], self._scores[stream] = 0, -np.inf
+        self._waiting.void(np.arange(len(self._count)) == stream)
 
     def state(self) -> State:
-        return {"count": self._count, "scores": self._scores.astype(np.float16), "seeds": self._seeds}
+        return {
+            "count": self._count,
+            "scores": self._scores.astype(np.float16),
+            "waiting": self._waiting.state(),
+            "seeds": self._seeds,
+        }
 
     @classmethod
     def restore(cls, state: State) -> Ranks:
         self = cls(len(state["count"]), state["seeds"])
         self._count, self._scores = state["count"], state["scores"].astype(np.float32)
+        self._waiting = Waiting.restore(state["waiting"])
         return self
 
 

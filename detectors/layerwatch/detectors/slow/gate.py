@@ -12,9 +12,9 @@ from statistics import NormalDist
 import numpy as np
 
 from layerwatch.detectors.arrays import F64, Bools, Ints, State
+from layerwatch.detectors.slow.waiting import Waiting
 
 _WINDOW = 256
-_WAIT_BLOCKS = 32
 _EVERY_BLOCKS = 32
 _SEGMENT = 32
 _LAGS = 6
@@ -34,29 +34,29 @@ class Gate:
     def __init__(self, streams: int) -> None:
         self.degraded: Bools = np.zeros(streams, bool)
         self._failed: Bools = np.zeros(streams, bool)
-        self._waiting = np.full((streams, _WAIT_BLOCKS), np.nan, np.float32)
+        self._waiting = Waiting(streams)
         self._scores = np.zeros((streams, _WINDOW), np.float32)
         self._count: Ints = np.zeros(streams, np.int64)
         self._steps = 0
 
     def update(self, p: F64, alarm: Bools) -> None:
         """Fold in a block's p-values (NaN: none); where there is an alarm, those before it are no healthy ones either."""
-        slot = self._steps % _WAIT_BLOCKS
-        ripe = np.flatnonzero(~np.isnan(self._waiting[:, slot]))
-        self._scores[ripe, self._count[ripe] % _WINDOW] = self._waiting[ripe, slot]
-        self._count[ripe] += 1
         known = ~np.isnan(p)
         index = np.where(known, p * _FINE, 0).astype(np.int64)
-        self._waiting[:, slot] = np.where(known, _SCORE[np.minimum(index, _FINE - 1)], np.nan)
+        score = self._waiting.push(np.where(known, _SCORE[np.minimum(index, _FINE - 1)], np.nan))
+        ripe = np.flatnonzero(~np.isnan(score))
+        self._scores[ripe, self._count[ripe] % _WINDOW] = score[ripe]
+        self._count[ripe] += 1
         if alarm.any():
-            self._waiting[alarm] = np.nan
+            self._waiting.void(alarm)
         self._steps += 1
         if self._steps % _EVERY_BLOCKS == 0:
             self._test()
 
     def reset(self, stream: int) -> None:
         self.degraded[stream] = self._failed[stream] = False
-        self._waiting[stream], self._count[stream] = np.nan, 0
+        self._count[stream] = 0
+        self._waiting.void(np.arange(len(self._count)) == stream)
 
     def _test(self) -> None:
         full = self._count >= _WINDOW
@@ -79,7 +79,7 @@ class Gate:
         return {
             "degraded": self.degraded,
             "failed": self._failed,
-            "waiting": self._waiting.astype(np.float16),
+            "waiting": self._waiting.state(),
             "scores": self._scores.astype(np.float16),
             "count": self._count,
             "steps": self._steps,
@@ -89,7 +89,7 @@ class Gate:
     def restore(cls, state: State) -> Gate:
         self = cls(len(state["count"]))
         self.degraded, self._failed = state["degraded"], state["failed"]
-        self._waiting = state["waiting"].astype(np.float32)
+        self._waiting = Waiting.restore(state["waiting"])
         self._scores = state["scores"].astype(np.float32)
         self._count, self._steps = state["count"], state["steps"]
         return self

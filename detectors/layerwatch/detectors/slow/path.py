@@ -25,7 +25,7 @@ from layerwatch.schemas.signals import Episode
 PAGES_PER_MONTH = 0.1
 
 _OWN_STREAMS = 5  # buckets with streams of their own, for what hurts some shapes only
-_LEAST_SHARE = 0.1  # of the traffic, for a bucket to have one
+_LEAST_SHARE = 0.05  # of the traffic, for a bucket to have one
 _UNUSED_BLOCKS = 120  # after which another bucket may have it
 _OWN_KINDS = (LAYERS, END_TO_END)
 STREAMS = len(KINDS) + _OWN_STREAMS * len(_OWN_KINDS)
@@ -193,14 +193,15 @@ class SlowPath:
     def _rise(self, stream: int, now_s: float) -> Rise:
         watch = self._watch
         assert self._precursor is not None
+        kind = ALARMS[watch.alarm[stream]]
         return Rise(
             what=self._what(stream),
-            kind=ALARMS[watch.alarm[stream]],
+            kind=kind,
             shift=float(watch.shift[stream]),
             total=watch.level(stream),
             minutes=(now_s - self._precursor.onset_s) / 60,
-            usual=float(watch.usual[stream]),
-            threshold=watch.threshold,
+            usual=float(watch.usual[stream]) / (STREAMS if kind == "shift" else 1),
+            threshold=watch.threshold / STREAMS,
             degraded=bool(watch.doubtful[stream]),
         )
 

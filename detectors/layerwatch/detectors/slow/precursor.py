@@ -37,7 +37,7 @@ class Rise:
         if self.kind == "creep":
             usual = f"{_percent(self.usual)} at most was to be expected"
             return f"{self.what} rose by {_percent(self.shift)} in {self.minutes:.0f} min, where {usual}; {above}{doubt}"
-        evidence = f"once in {_once_in(self.usual)} by chance"
+        evidence = f"by chance {_once_in(self.usual)}"
         return f"{self.what} has been {_percent(self.shift)} higher for {self.minutes:.0f} min ({evidence}); {above}{doubt}"
 
     @property
@@ -122,5 +122,7 @@ def _percent(log_ratio: float) -> str:
 
 
 def _once_in(blocks: float) -> str:
-    years = blocks / (60 * 24 * 365)
-    return f"{years:.0f} years" if years >= 1 else f"{years * 365:.0f} days"
+    days = blocks / (60 * 24)
+    if days >= 36_500:
+        return "less than once in a century"
+    return f"once in {days / 365:.0f} years" if days >= 730 else f"once in {days:.0f} days"

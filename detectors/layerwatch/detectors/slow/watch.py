@@ -99,7 +99,7 @@ class Watch:
         shifting = self.alarm != _NONE
         self._gate.update(np.where(shifting, np.nan, p), opened != _NONE)
         settled = self._open_blocks > _BEFORE
-        self._ranks.learn(score, present & (~shifting | settled))
+        self._ranks.learn(score, present & (~shifting | settled), opened != _NONE)
         self._block += 1
         return Judged(opened, closed, p, evidence)
 
