@@ -25,15 +25,15 @@ class Ranks:
     def __init__(self, streams: int, seeds: NDArray[np.uint64]) -> None:
         self._seeds = seeds
         self._count: Ints = np.zeros(streams, np.int64)
-        self._scores = np.full((streams, WINDOW), -np.inf, np.float32)
+        self._scores = np.full((WINDOW, streams), -np.inf, np.float32)
         self._waiting = Waiting(streams)
 
     def p_values(self, scores: F64, block: int) -> F64:
         """How rarely a healthy score is as large [streams]; NaN while there are too few to say. `block` is its number."""
-        score = rounded(scores)[:, None]
+        score = rounded(scores)
         known = np.minimum(self._count, WINDOW)
-        above = np.count_nonzero(self._scores > score, axis=1)
-        ties = np.count_nonzero(self._scores == score, axis=1)
+        above = _count(self._scores > score)
+        ties = _count(self._scores >= score) - above
         p = (above + uniform(self._seeds, block) * (ties + 1)) / (known + 1)
         out: F64 = np.where(known >= _LEAST, p, np.nan)
         return out
@@ -42,14 +42,10 @@ class Ranks:
         """Add those of the scores that are `healthy`, after a while; where there is an `alarm`, none that still waits."""
         score = self._waiting.push(np.where(healthy, rounded(scores), np.nan))
         at = np.flatnonzero(~np.isnan(score))
-        self._scores[at, self._count[at] % WINDOW] = score[at]
+        self._scores[self._count[at] % WINDOW, at] = score[at]
         self._count[at] += 1
         if alarm.any():
             self._waiting.void(alarm)
-
-    def reset(self, stream: int) -> None:
-        self._count[stream], self._scores[stream] = 0, -np.inf
-        self._waiting.void(np.arange(len(self._count)) == stream)
 
     def state(self) -> State:
         return {
@@ -65,6 +61,12 @@ class Ranks:
         self._count, self._scores = state["count"], state["scores"].astype(np.float32)
         self._waiting = Waiting.restore(state["waiting"])
         return self
+
+
+def _count(of: Bools) -> Ints:
+    """[streams] how many of [WINDOW, streams] are true; numpy's own way takes three times as long."""
+    parts = np.add.reduce(of.view(np.uint8).reshape(4, WINDOW // 4, -1), axis=1, dtype=np.uint8)
+    return parts.sum(0, dtype=np.int64)
 
 
 def rounded(values: F64) -> NDArray[np.float32]:

@@ -59,9 +59,6 @@ class Creep:
         self._sofar[at] += 1
         return out
 
-    def reset(self, stream: int) -> None:
-        self._sofar[stream], self._before[stream], self._levels[stream] = 0, False, np.nan
-
     def began(self, stream: int, hours: float) -> int:
         """How many minutes ago a rise within the latest `hours` began: when a tenth of it had come."""
         quarters = round(4 * hours)

@@ -58,12 +58,6 @@ class Forecasts:
         out: F64 = self._guess[np.arange(len(self.champion)), self.champion]
         return out
 
-    def reset(self, stream: int) -> None:
-        """Forget a stream: another one takes its place."""
-        fresh = Forecasts(1, self._lstm)
-        for name in _ARRAYS:
-            getattr(self, name)[stream] = getattr(fresh, name)[0]
-
     def update(self, values: F64, present: Bools) -> F64:
         """Fold in a block's values [streams]; the residuals against what was expected, 0 where nothing was."""
         at = slice(None) if present.all() else np.flatnonzero(present)
@@ -116,7 +110,10 @@ class Forecasts:
         scaled = lags * (ready / np.maximum(self._change[at], _SPREAD_FLOOR).astype(np.float32))[:, None]
         target = (change / np.maximum(self._change[at], _SPREAD_FLOOR)).astype(np.float32)
         keep = np.float32(1 - 1 / _GRAM_BLOCKS)
-        self._gram[at] = keep * self._gram[at] + scaled[:, :, None] * scaled[:, None, :]
+        gram = self._gram[at]
+        gram *= keep
+        gram += scaled[:, :, None] * scaled[:, None, :]
+        self._gram[at] = gram
         self._moment[at] = keep * self._moment[at] + scaled * target[:, None]
         weight = np.where(first, 0.0, np.maximum(1 / _SPREAD_BLOCKS, 1 / seen))
         self._change[at] += weight * (np.abs(change) - self._change[at])

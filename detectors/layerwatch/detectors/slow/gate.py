@@ -53,11 +53,6 @@ class Gate:
         if self._steps % _EVERY_BLOCKS == 0:
             self._test()
 
-    def reset(self, stream: int) -> None:
-        self.degraded[stream] = self._failed[stream] = False
-        self._count[stream] = 0
-        self._waiting.void(np.arange(len(self._count)) == stream)
-
     def _test(self) -> None:
         full = self._count >= _WINDOW
         z = self._scores - self._scores.mean(1, keepdims=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layerwatch.detectors.arrays import F64, Ints, State
+from layerwatch.detectors.arrays import F64, Bools, Ints, State
 
 _BUCKETS = 64
 _WEIGHT_BLOCKS = 30  # memory of the traffic
@@ -26,82 +26,87 @@ class Bucket(NamedTuple):
     octave: int
 
 
+class Links:
+    """Many indices over `buckets` places each; arrays [indices, buckets]."""
+
+    def __init__(self, indices: int, buckets: int) -> None:
+        self.level = np.full((indices, buckets), np.nan)
+        self.weight = np.zeros((indices, buckets))  # of an index that has begun, they sum to one
+        self.base = np.zeros(indices)
+
+    def update(self, levels: F64, traffic: F64) -> F64:
+        """The indices after a block [indices]; `levels` NaN and `traffic` 0 where a bucket has none."""
+        known = ~np.isnan(levels)
+        total = traffic.sum(1, keepdims=True)
+        seen: Bools = total[:, 0] > 0
+        shares = traffic / np.maximum(total, 1)
+        begins = seen & (self.weight.sum(1) == 0)
+        self.weight[begins] = shares[begins]
+        now = np.where(known, levels, self.level)
+        index = self.base + np.nansum(self.weight * now, 1)
+        smoothed = self.level + (levels - self.level) / _LEVEL_BLOCKS
+        self.level = np.where(known, np.where(np.isnan(self.level), levels, smoothed), self.level)
+        self._weigh(
+            np.where(seen[:, None], self.weight + (shares - self.weight) / _WEIGHT_BLOCKS, self.weight)
+        )
+        out: F64 = np.where(seen, index, np.nan)
+        return out
+
+    def drop(self, place: int) -> None:
+        """Take a bucket out without moving an index."""
+        weight = self.weight.copy()
+        weight[:, place] = 0.0
+        self._weigh(weight / np.maximum(weight.sum(1, keepdims=True), 1e-12))
+        self.level[:, place] = np.nan
+
+    def _weigh(self, weight: F64) -> None:
+        self.base += np.nansum((self.weight - weight) * self.level, 1)
+        self.weight = weight
+
+
 class ChainedIndex:
-    """Of `kinds` levels at once."""
+    """Of `kinds` levels at once, over buckets that come and go."""
 
     def __init__(self, kinds: int) -> None:
-        self._slots: dict[Bucket, int] = {}
-        self._level = np.full((_BUCKETS, kinds), np.nan)
-        self._weight = np.zeros((_BUCKETS, kinds))  # those of buckets whose level is known sum to one
-        self._base = np.zeros(kinds)
-
-    def share(self, bucket: Bucket) -> float:
-        """Of the traffic, of late."""
-        slot = self._slots.get(bucket)
-        return 0.0 if slot is None else float(self._weight[slot].max())
+        self._places: dict[Bucket, int] = {}
+        self._links = Links(kinds, _BUCKETS)
 
     def update(self, buckets: list[Bucket], levels: F64, counts: Ints) -> F64:
         """The index [kinds] after a block with these levels [buckets, kinds] (NaN: not known) of so many executions each."""
-        at = np.array([self._slot(bucket) for bucket in buckets], np.int64)
-        now = self._level.copy()
-        known = ~np.isnan(levels)
-        now[at] = np.where(known, levels, self._level[at])
-        begun = np.isnan(self._level[at])
-        step = np.where(begun, 1.0, 1 / _LEVEL_BLOCKS)
-        first = self._weight.sum(0) == 0
-        traffic = np.zeros_like(self._weight)
-        traffic[at] = np.where(known, counts[:, None], 0)
-        seen = traffic.sum(0) > 0
-        if (first & seen).any():
-            self._weight[:, first & seen] = (traffic / np.maximum(traffic.sum(0), 1))[:, first & seen]
-        index = self._base + np.nansum(self._weight * now, 0)
-        smoothed = self._level[at] + step * (levels - self._level[at])
-        self._level[at] = np.where(known, np.where(begun, levels, smoothed), self._level[at])
-        self._link(traffic, seen)
-        return np.where(seen, index, np.nan)
+        at = np.array([self._place(bucket) for bucket in buckets[:_BUCKETS]], np.int64)
+        now = np.full_like(self._links.level, np.nan)
+        now[:, at] = levels[: len(at)].T
+        traffic = np.zeros_like(now)
+        traffic[:, at] = counts[: len(at)]
+        traffic[np.isnan(now)] = 0.0
+        return self._links.update(now, traffic)
 
-    def _link(self, traffic: F64, seen: Ints) -> None:
-        shares = traffic / np.maximum(traffic.sum(0), 1)
-        weight = np.where(seen, self._weight + (shares - self._weight) / _WEIGHT_BLOCKS, self._weight)
-        self._base += np.nansum((self._weight - weight) * self._level, 0)
-        self._weight = weight
-
-    def _slot(self, bucket: Bucket) -> int:
-        slot = self._slots.get(bucket)
-        if slot is not None:
-            return slot
-        slot = len(self._slots)
-        if slot == _BUCKETS:
-            lightest = min(self._slots, key=lambda key: self._weight[self._slots[key]].max())
-            slot = self._slots.pop(lightest)
-            self._drop(slot)
-        self._slots[bucket] = slot
-        return slot
-
-    def _drop(self, slot: int) -> None:
-        """Take a bucket out without moving the index."""
-        weight = self._weight.copy()
-        weight[slot] = 0.0
-        weight /= np.maximum(weight.sum(0), 1e-12)
-        self._base += np.nansum((self._weight - weight) * self._level, 0)
-        self._weight = weight
-        self._level[slot] = np.nan
+    def _place(self, bucket: Bucket) -> int:
+        place = self._places.pop(bucket, None)
+        if place is None:
+            place = len(self._places)
+            if place == _BUCKETS:
+                place = self._places.pop(next(iter(self._places)))  # not seen for longest
+                self._links.drop(place)
+        self._places[bucket] = place
+        return place
 
     def state(self) -> State:
-        n = len(self._slots)
-        order = sorted(self._slots, key=lambda key: self._slots[key])
+        n = len(self._places)
         return {
-            "buckets": np.array(order, np.int64).reshape(n, 3),
-            "level": self._level[:n],
-            "weight": self._weight[:n],
-            "base": self._base,
+            "buckets": np.array(list(self._places), np.int64).reshape(n, 3),
+            "places": list(self._places.values()),
+            "level": self._links.level[:, :n],
+            "weight": self._links.weight[:, :n],
+            "base": self._links.base,
         }
 
     @classmethod
     def restore(cls, state: State) -> ChainedIndex:
         self = cls(len(state["base"]))
-        for slot, row in enumerate(state["buckets"]):
-            self._slots[Bucket(*(int(x) for x in row))] = slot
-        n = len(self._slots)
-        self._level[:n], self._weight[:n], self._base = state["level"], state["weight"], state["base"]
+        for row, place in zip(state["buckets"], state["places"], strict=True):
+            self._places[Bucket(*(int(x) for x in row))] = place
+        n = len(self._places)
+        self._links.level[:, :n], self._links.weight[:, :n] = state["level"], state["weight"]
+        self._links.base = state["base"]
         return self

@@ -14,7 +14,7 @@ from layerwatch.detectors.forecast import LstmWeights
 from layerwatch.detectors.shapes import Point
 from layerwatch.detectors.slow.block import Block, BlockBuffer
 from layerwatch.detectors.slow.levels import END_TO_END, KINDS, LAYERS, levels_of
-from layerwatch.detectors.slow.mix import Bucket, ChainedIndex
+from layerwatch.detectors.slow.mix import ChainedIndex
 from layerwatch.detectors.slow.precursor import Precursor, Rise
 from layerwatch.detectors.slow.reference import Reference
 from layerwatch.detectors.slow.watch import KINDS as ALARMS
@@ -24,11 +24,10 @@ from layerwatch.schemas.signals import Episode
 #: False alarms of an instance that its streams may raise between them (a month); a service of ten has one.
 PAGES_PER_MONTH = 0.1
 
-_OWN_STREAMS = 5  # buckets with streams of their own, for what hurts some shapes only
-_LEAST_SHARE = 0.05  # of the traffic, for a bucket to have one
-_UNUSED_BLOCKS = 120  # after which another bucket may have it
-_OWN_KINDS = (LAYERS, END_TO_END)
-STREAMS = len(KINDS) + _OWN_STREAMS * len(_OWN_KINDS)
+#: Besides all executions together, those that should be cheap, middling and dear: what hurts long inputs only.
+_CLASSES = ("cheapest", "middle", "dearest")
+_CLASS_KINDS = (LAYERS, END_TO_END)
+STREAMS = len(KINDS) + len(_CLASSES) * len(_CLASS_KINDS)
 _WARM_BLOCKS = 60
 _REPEATED_S = 120.0
 
@@ -41,11 +40,10 @@ class SlowPath:
         self._buffer = BlockBuffer()
         self._reference = reference or Reference()
         self._index = ChainedIndex(len(KINDS))
+        self._classes = [ChainedIndex(len(_CLASS_KINDS)) for _ in _CLASSES]
         self._lstm: LstmWeights | None = None
         self._watch = Watch(STREAMS, _seeds(instance, engine), None, PAGES_PER_MONTH)
         self._saved: State | None = None  # of the watch, until it is known which models there are
-        self._own: list[Bucket | None] = [None] * _OWN_STREAMS
-        self._unused = [0] * _OWN_STREAMS
         self._ends_s: deque[float] = deque(maxlen=96)
         self._felt = 0.0
         self._blocks = 0
@@ -131,38 +129,16 @@ class SlowPath:
         self._blocks += 1
         values = np.full(STREAMS, np.nan)
         values[: len(KINDS)] = self._index.update(buckets, levels, counts)
-        self._assign(buckets)
-        place = {bucket: row for row, bucket in enumerate(buckets)}
-        for slot, bucket in enumerate(self._own):
-            row = None if bucket is None else place.get(bucket)
-            self._unused[slot] = self._unused[slot] + 1 if row is None else 0
-            if row is not None:
-                first = len(KINDS) + slot * len(_OWN_KINDS)
-                values[first : first + len(_OWN_KINDS)] = levels[row, list(_OWN_KINDS)]
+        classes = self._reference.classes(buckets)
+        for i, index in enumerate(self._classes):
+            at = np.flatnonzero(classes == i)
+            if len(at):
+                own = levels[at][:, list(_CLASS_KINDS)]
+                values[_streams_of(i)] = index.update([buckets[row] for row in at], own, counts[at])
         opened = self._watch.update(values, int(block.end_s // 60)).opened
         if not np.isnan(values[END_TO_END]):
             self._felt = float(values[END_TO_END])
         self._follow(opened > 0, block, clock_drop)
-
-    def _assign(self, buckets: list[Bucket]) -> None:
-        """Give the busiest buckets streams of their own."""
-        free = [
-            slot
-            for slot, bucket in enumerate(self._own)
-            if bucket is None or self._unused[slot] > _UNUSED_BLOCKS
-        ]
-        if not free:
-            return
-        waiting = [k for k in buckets if k not in self._own and self._index.share(k) >= _LEAST_SHARE]
-        waiting.sort(key=lambda bucket: (-self._index.share(bucket), bucket))
-        for slot, bucket in zip(free, waiting, strict=False):
-            self._own[slot], self._unused[slot] = bucket, 0
-            for stream in self._streams_of(slot):
-                self._watch.reset(stream)
-
-    def _streams_of(self, slot: int) -> range:
-        first = len(KINDS) + slot * len(_OWN_KINDS)
-        return range(first, first + len(_OWN_KINDS))
 
     def _follow(self, opened: Bools, block: Block, clock_drop: float) -> None:
         alarming = np.flatnonzero(self._watch.alarm)
@@ -208,11 +184,8 @@ class SlowPath:
     def _what(self, stream: int) -> str:
         if stream < len(KINDS):
             return KINDS[stream]
-        slot, kind = divmod(stream - len(KINDS), len(_OWN_KINDS))
-        bucket = self._own[slot]
-        assert bucket is not None
-        low, high = 2 ** (bucket.octave / 2), 2 ** ((bucket.octave + 1) / 2)
-        return f"{KINDS[_OWN_KINDS[kind]]} of batch {bucket.batch}, length {low:.0f} to {high:.0f},"
+        which, kind = divmod(stream - len(KINDS), len(_CLASS_KINDS))
+        return f"{KINDS[_CLASS_KINDS[kind]]} of the {_CLASSES[which]} third of shapes"
 
     def _take_up(self, lstm: LstmWeights | None) -> None:
         if self._saved is not None:
@@ -231,8 +204,7 @@ class SlowPath:
             "reference": self._reference.state(),
             "index": self._index.state(),
             "watch": self._watch.state() if self._saved is None else self._saved,
-            "own": [None if bucket is None else list(bucket) for bucket in self._own],
-            "unused": self._unused,
+            "classes": [index.state() for index in self._classes],
             "ends_s": list(self._ends_s),
             "felt": self._felt,
             "blocks": self._blocks,
@@ -249,13 +221,19 @@ class SlowPath:
             self._reference = Reference.restore(slow["reference"])
             self._index = ChainedIndex.restore(slow["index"])
             self._saved = slow["watch"]
-            self._own = [None if bucket is None else Bucket(*bucket) for bucket in slow["own"]]
-            self._unused, self._felt, self._blocks = slow["unused"], slow["felt"], slow["blocks"]
+            self._classes = [ChainedIndex.restore(index) for index in slow["classes"]]
+            self._felt, self._blocks = slow["felt"], slow["blocks"]
             self._ends_s = deque(slow["ends_s"], maxlen=96)
             self.judged, self.executions_per_s = slow["judged"], slow["executions_per_s"]
             if slow["precursor"] is not None:
                 self._precursor = Precursor.restore(slow["precursor"])
         return self
+
+
+def _streams_of(which: int) -> slice:
+    """Of one of the classes."""
+    first = len(KINDS) + which * len(_CLASS_KINDS)
+    return slice(first, first + len(_CLASS_KINDS))
 
 
 def _rows(batch: Executions, points: list[Point], at: Ints) -> F32:

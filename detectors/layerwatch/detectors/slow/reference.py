@@ -12,6 +12,7 @@ import numpy as np
 
 from layerwatch.detectors.arrays import F32, F64, Bools, Ints, State
 from layerwatch.detectors.shapes import Point, ShapeBasis
+from layerwatch.detectors.slow.mix import Bucket
 
 _BLOCKS, _ROWS = 5, 400  # that a regression is learnt from
 _MOST = 4
@@ -53,6 +54,7 @@ class Reference:
 
     def __init__(self) -> None:
         self._frozen: list[_Regression] = []
+        self._cuts = np.zeros(2)  # log ms, end to end: thirds of the executions that were learnt from first
         self._learning: list[tuple[F32, F32]] = []  # rows of blocks: (batch, length, log ms) of both kinds
 
     @property
@@ -69,6 +71,15 @@ class Reference:
                     out[row, ~regression.known] = np.nan
                     break
         return out
+
+    def classes(self, buckets: list[Bucket]) -> Ints:
+        """[buckets] 0 to 2: whether a bucket's executions should be among the cheapest, the middle or the dearest third."""
+        middles = [Point(bucket.batch, round(2 ** ((bucket.octave + 0.5) / 2))) for bucket in buckets]
+        log_ms = [self._nearest(point) for point in middles]
+        return np.searchsorted(self._cuts, log_ms)
+
+    def _nearest(self, point: Point) -> float:
+        return float(self._frozen[0].basis.row(point) @ self._frozen[0].weights[:, 0])
 
     def learn(self, end_to_end: F32, layers: F32) -> None:
         """Fold in a block's executions of shapes that are not known: [n, 3] and [k, 3] of batch, length, log ms."""
@@ -93,10 +104,14 @@ class Reference:
                 regression.weights[:, kind] = _solved(regression.basis, points, rows, block[:, 2])
                 regression.known[kind] = True
         self._frozen.append(regression)
+        if len(self._frozen) == 1:
+            points, rows = points_of(blocks[0])
+            self._cuts = np.quantile(self.expected(points)[rows, 0], [1 / 3, 2 / 3])
         self._learning = []
 
     def state(self) -> State:
         return {
+            "cuts": self._cuts,
             "frozen": [regression.state() for regression in self._frozen],
             "learning": [list(blocks) for blocks in self._learning],
         }
@@ -105,6 +120,7 @@ class Reference:
     def restore(cls, state: State) -> Reference:
         self = cls()
         self._frozen = [_Regression.restore(regression) for regression in state["frozen"]]
+        self._cuts = state["cuts"]
         self._learning = [(end_to_end, layers) for end_to_end, layers in state["learning"]]
         return self
 

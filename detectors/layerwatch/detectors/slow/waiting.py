@@ -19,7 +19,7 @@ class Waiting:
 
     def push(self, values: F64) -> F32:
         """Put a block's values in; those of `WAIT_BLOCKS` before come out."""
-        out = self._values[self._next].copy()
+        out: F32 = self._values[self._next].copy()
         self._values[self._next] = values
         self._next = (self._next + 1) % WAIT_BLOCKS
         return out

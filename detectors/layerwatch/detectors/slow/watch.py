@@ -107,16 +107,6 @@ class Watch:
         """Of late; log units."""
         return float(np.nanmedian(self._recent[stream, -_BACK_BLOCKS:]))
 
-    def reset(self, stream: int) -> None:
-        """Forget a stream: another one takes its place."""
-        at = np.arange(len(self.alarm)) == stream
-        for part in (self.forecasts, self._ranks, self._gate, self._creep):
-            part.reset(stream)
-        self._evidence.reset(at)
-        self._recent[at] = np.nan
-        self.alarm[at] = _NONE
-        self._open_blocks[at] = 0
-
     def _remember(self, value: F64, present: Bools) -> None:
         at = np.flatnonzero(present)
         if len(at) == len(value):
