@@ -18,12 +18,11 @@ QUARTER_MINUTES = 15
 _KEPT = 96 + 16  # quarter hours: a day before the longest rise
 _RISES = (4, 8, 16)  # quarter hours
 _LEAST_QUARTERS = 24  # six hours: what is usual has to be known first
-_LEAST_PAST = 8  # rises that say what is usual
+_LEAST_PAST = 16  # rises that say what is usual
 _HEALTHY_PER_HOUR = 0.01  # log units
 _LEAST_PER_HOUR = 0.025  # between what is healthy and what is not
 _LEAST_RISE = 0.04
-_SPREADS = 6.0
-_MARGIN = 1.25  # on the largest rise of the day before
+_SPREADS, _TIMES_LARGEST = 4.0, 2.0  # beyond what the stream did within as long a time during the day before
 _LEAST_BLOCKS = 5  # in a quarter hour
 
 
@@ -126,6 +125,6 @@ def _usual(levels: NDArray[np.float32], lag: int) -> F64:
     past = past[some]
     middle = np.nanmedian(past, axis=1)
     spread = 1.4826 * np.nanmedian(np.abs(past - middle[:, None]), axis=1)
-    allowed = _HEALTHY_PER_HOUR * lag / 4 + _SPREADS * spread
-    out[some] = np.maximum(allowed, _MARGIN * np.nanmax(past, axis=1))
+    beyond = np.maximum(_SPREADS * spread, _TIMES_LARGEST * np.nanmax(past, axis=1))
+    out[some] = _HEALTHY_PER_HOUR * lag / 4 + beyond
     return out
