@@ -1,1 +1,1 @@
-"""How good the detectors are: on recordings with labels, and on simulated months in which nothing is wrong."""
+"""Judges the detectors on recordings: verdicts, naive detectors beside them, studies, a report. The only reader of labels."""

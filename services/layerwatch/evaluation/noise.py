@@ -24,8 +24,7 @@ def independent(draw: Draw, blocks: int, streams: int) -> F32:
 def heavy_tails(draw: Draw, blocks: int, streams: int) -> F32:
     """Student's t with three degrees of freedom, 1 %: one block in 1 000 is off by 10 %."""
     chi = 2 * draw.standard_gamma(1.5, (blocks, streams), np.float32)
-    out: F32 = independent(draw, blocks, streams) / np.sqrt(chi / 3)
-    return out
+    return np.asarray(independent(draw, blocks, streams) / np.sqrt(chi / 3), np.float32)
 
 
 def autocorrelated(draw: Draw, blocks: int, streams: int) -> F32:
