@@ -15,7 +15,7 @@ from layerwatch.cli.progress import Progress
 from layerwatch.detectors.models import shipped
 from layerwatch.detectors.slow.watch import MONTH_BLOCKS
 from layerwatch.evaluation.noise import KINDS, replayed
-from layerwatch.evaluation.null import NullMonths, null_months
+from layerwatch.evaluation.null import AT_ONCE, NullMonths, null_months
 from layerwatch.evaluation.replayed import stretches
 from layerwatch.recording.open import open_recording
 from layerwatch.schemas.errors import ConfigError
@@ -57,7 +57,7 @@ def evaluate_null(
         raise ConfigError("replayed noise needs recordings: name their files")
     lstm, out = shipped().lstm, []
     for kind in kinds or tuple(noises):
-        with Progress(kind, MONTH_BLOCKS * -(-months // 200), "blocks") as progress:
+        with Progress(kind, MONTH_BLOCKS * -(-months // AT_ONCE), "blocks") as progress:
             out.append(null_months(kind, noises[kind], months, lstm, seed, progress))
         told(out[-1])
     return out
