@@ -24,3 +24,26 @@ def test_a_first_start_on_a_new_broker_alarms_nobody() -> None:
     )
     levels = [json.loads(line)["level"] for line in done.stderr.splitlines()]
     assert levels == ["info", "error"]
+
+
+CLOSED = """
+import logging
+from layerwatch.hosting.logs import configure
+from layerwatch.hosting.settings import LogSettings
+configure(LogSettings(format="json"), "processor")
+kafka = logging.getLogger("kafka.net.transport")
+for sock in (None, 7):
+    try:
+        sock.recv(4096)
+    except AttributeError:
+        kafka.exception("Error receiving network data closing socket")
+"""
+
+
+def test_a_connection_that_was_closed_meanwhile_is_no_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED], capture_output=True, text=True, timeout=60, check=True
+    )
+    closed, other = (json.loads(line) for line in done.stderr.splitlines())
+    assert (closed["level"], "exception" in closed) == ("info", False)
+    assert (other["level"], "exception" in other) == ("error", True)

@@ -57,6 +57,15 @@ class AlertState(msgspec.Struct):
     def cause(self) -> str:
         return self.worst.episode.causes[0].cause
 
+    def is_same(self, episode: Episode) -> bool:
+        """Whether an episode on another instance is the same trouble: of a kind, for one reason, and felt or not."""
+        felt = episode.severity != "info"
+        return (self.kind, self.cause, self.felt) == (episode.kind, episode.causes[0].cause, felt)
+
+    @property
+    def felt(self) -> bool:
+        return self.worst.episode.severity != "info"
+
     @property
     def worst(self) -> Showing:
         """The instance whose requests feel it most."""

@@ -10,16 +10,19 @@ from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors.arrays import F64, Bools, State
 from layerwatch.detectors.baseline import SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions
-from layerwatch.detectors.causes import causes_of, pattern_of
+from layerwatch.detectors.causes import causes_of, is_seen_by_counters, pattern_of
 from layerwatch.detectors.comparison import Compared, subtract_layers
 from layerwatch.detectors.episode import OpenEpisode
 from layerwatch.detectors.execution_watch import ExecutionWatch
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.gpu import GpuCounters
-from layerwatch.detectors.lane import Lane, Sampled
+from layerwatch.detectors.lane import Lane
 from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
+from layerwatch.detectors.level_notice import MATERIAL, LevelNotice, sentence, step_cause, stepped
+from layerwatch.detectors.level_watch import LevelShift
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
+from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import point_of
 from layerwatch.detectors.slow.path import SlowPath
 from layerwatch.detectors.window_watch import WindowWatch
@@ -52,6 +55,10 @@ class BuildScorer:
         self._cold = _COLD_EXECUTIONS
         self.healthy: list[tuple[F64 | None, dict[str, float]]] = []  # of the latest update: windows, levels
         self._recent: deque[Sampled] = deque(maxlen=_REMEMBERED)
+        self._notice = LevelNotice(instance, manifest.engine)
+        self._steps: list[
+            tuple[LevelShift, list[Layer]]
+        ] = []  # that requests feel, as the latest blocks show them
         self.episode: OpenEpisode | None = None
 
     @property
@@ -81,12 +88,12 @@ class BuildScorer:
         self._close_if_over(batch.clock_s, closed)
         closed += self.slow.episodes
         if self.episode is not None and self.episode.announced:
-            return [*closed, self.episode.snapshot(self._names)]
-        return closed
+            closed.append(self.episode.snapshot(self._names))
+        return closed + self._notice.episodes()
 
     def close(self, clock_s: float) -> list[Episode]:
         """End what is open: the instance has left, or runs another build now."""
-        ended = self._end_episode(clock_s) + self.slow.close(clock_s)
+        ended = self._notice.close(clock_s) + self.slow.close(clock_s) + self._end_episode(clock_s)
         self.slow = self.slow.resting()
         return ended
 
@@ -103,6 +110,7 @@ class BuildScorer:
         self.episode = None
         self._clear()
         self.slow.interrupt()
+        self._notice.forget()
         self._recent.clear()
         self._last_s, self._cold = 0.0, _COLD_EXECUTIONS
 
@@ -123,7 +131,7 @@ class BuildScorer:
         rows[:, e.HOST] = rows[:, e.RATIO]
         sampled = []
         for block in batch.layers:
-            lane = self._lanes.setdefault(block.profile, Lane(block.times_ms.shape[1]))
+            lane = self._lanes.setdefault(block.profile, Lane(self._names[block.profile]))
             against = lane.compare(batch, block, points, skip)
             if against is not None and len(against.rows):
                 sampled.append(against)
@@ -158,24 +166,44 @@ class BuildScorer:
         if was_warming and not self.warming_up:
             self._gpu.learn()
         if b == len(batch):
-            findings += self._single_layers(compared) + self._clipping(batch)
-        findings += self._windows.step(rows, self._executions.ring, self._layers.ring, models, bool(findings))
+            findings += self._levels(compared, float(rows[-1, e.TIME])) + self._clipping(batch)
+        findings += self._windows.step(
+            rows,
+            self._executions.ring,
+            self._layers.ring,
+            models,
+            suspicious=bool(findings),
+            sampled_all=all_sampled,
+        )
         hit = bool((rows[:, e.HIT] > 0).any() or (len(layers) and (layers[:, -1] > 0).any()))
         time_s = float(rows[-1, e.TIME])
         if self.episode is None and findings:
             self._open(findings, time_s, compared)
         if self.episode is None:
             self._executions.learn(rows)
-            self._layers.learn(layers)
+            self._layers.learn(layers, all_sampled)
             if not self.warming_up:
                 self.healthy.append((self._windows.healthy_window, self._windows.healthy_levels))
             return True
         self._follow(self.episode, batch, compared, a, b, findings, hit, time_s)
         return False
 
-    def _single_layers(self, compared: Compared) -> list[Finding]:
-        found = (self._lanes[s.profile].level(s, not self.warming_up) for s in compared.sampled)
-        return [finding for finding in found if finding is not None]
+    def _levels(self, compared: Compared, time_s: float) -> list[Finding]:
+        """Steps that requests feel; smaller ones become a notice."""
+        judged = [
+            self._lanes[sampled.profile].levels.add(sampled, self.episode is None)
+            for sampled in compared.sampled
+        ]
+        # While another trouble is open, all levels are off: they say nothing of their own, and keep nothing open.
+        if self.warming_up or (self.episode is not None and not self.episode.is_step):
+            return []
+        shifts = [
+            (s, self._names[p]) for p, lane in self._lanes.items() if (s := lane.levels.shift) is not None
+        ]
+        if any(judged):
+            self._notice.show(shifts, time_s)
+        self._steps = [found for found in shifts if found[0].share >= MATERIAL]
+        return [Finding(s.channel, s.score, s.threshold, s.onset_s) for s, _ in self._steps]
 
     def _clipping(self, batch: Executions) -> list[Finding]:
         if batch.precision is None or not len(batch.precision.rows):
@@ -212,6 +240,8 @@ class BuildScorer:
                 episode.excesses.add(sampled, episode.opened_s)
         if fresh or episode.settling:
             episode.causes = self._causes(episode, time_s)
+        if episode.is_step and self._steps:
+            episode.step, episode.stepped = sentence(self._steps[0][0]), stepped(*self._steps[0])
         episode.announce(self._gpu.seen_since(episode.onset_s))
 
     def _causes(self, episode: OpenEpisode, time_s: float) -> list[Cause]:
@@ -220,7 +250,7 @@ class BuildScorer:
             name = self._manifest.ranges[watch.worst].name
             text = f"{watch.clipped:.1%} of {name} is at or past its calibrated range, {watch.usual:.2%} at most before"
             return [Cause("quantization_range", 0.9, text), Cause("input_drift", 0.5, text)]
-        return causes_of(
+        causes = causes_of(
             pattern_of(
                 self._executions.ring.since(episode.onset_s - _CONTEXT_S),
                 self._layers.ring.since(episode.onset_s - _CONTEXT_S),
@@ -231,6 +261,9 @@ class BuildScorer:
             ),
             self._gpu.view(episode.onset_s, time_s),
         )
+        if self._steps and episode.is_step and not is_seen_by_counters(causes[0]):
+            return [step_cause(self._steps[0][0])]
+        return causes
 
     def _follow_shapes(
         self, episode: OpenEpisode, batch: Executions, compared: Compared, a: int, b: int
@@ -251,7 +284,7 @@ class BuildScorer:
         self._windows.clear()
         self._precision.clear()
         for lane in self._lanes.values():
-            lane.clear()
+            lane.levels.clear()
 
     def _learn(self, batch: Executions, compared: Compared, healthy: Bools) -> None:
         fit = healthy & ~compared.skip
@@ -278,6 +311,8 @@ class BuildScorer:
             "last_s": self._last_s,
             "cold": self._cold,
             "slow": self.slow.hot(),
+            "notice": self._notice.state(),
+            "levels": {str(profile): lane.levels.hot() for profile, lane in self._lanes.items()},
             "episode": None if self.episode is None else self.episode.state(),
         }
 
@@ -300,8 +335,15 @@ class BuildScorer:
         self._precision = PrecisionWatch.restore(hot["precision"])
         self.slow = SlowPath.restore(instance, manifest.engine, hot["slow"], slow)
         self._last_s, self._cold = hot["last_s"], hot["cold"]
+        self._notice.load(hot["notice"])
         self.episode = None if hot["episode"] is None else OpenEpisode.restore(hot["episode"])
         if heavy is not None:
             self._end_to_end = ShapeBaseline.restore(heavy["end_to_end"])
-            self._lanes = {int(profile): Lane.restore(state) for profile, state in heavy["lanes"].items()}
+            self._lanes = {
+                int(profile): Lane.restore(state, self._names[int(profile)])
+                for profile, state in heavy["lanes"].items()
+            }
+            for profile, state in hot["levels"].items():
+                if int(profile) in self._lanes:
+                    self._lanes[int(profile)].levels.load(state)
         return self

@@ -18,6 +18,13 @@ from layerwatch.schemas.alerts import Cause
 
 _PCIE_MIB_S = 10_000
 _DRAM_PCT = 55
+_GPU_CAUSES = {"pcie_contention", "memory_bandwidth", "clock_throttle", "gpu_contention"}
+_COUNTED = 0.8
+_SLOW_EXCESS = 0.25  # of the expected sum, from which an execution's layers count as slow
+_SPREAD = 0.2  # of the layers: more than another process's slices would hit
+_CROWDED_OUT = 1.0  # log units: layers that wait for memory take many times as long
+_HOST_SHARE = 0.25  # of the executions: a neighbour on the GPU does not slow the host
+_SAMPLED_TO_BE_SURE = 10  # that the layers are as usual: a starved host shows in them too
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,9 @@ class Pattern:
     common: float
     total: float
     switched_hits: float  # share of the hits that had switched profile
+    sampled: int  # executions whose layers are known
+    spread: float  # of those whose layers are slow, the median share of layers that are
+    slow_total: float  # and the median of their sums of layers
 
 
 def pattern_of(
@@ -48,6 +58,7 @@ def pattern_of(
     hits = host > 0.8 * host_threshold
     switched = executions[hits, e.SWITCHED] if len(executions) and hits.any() else np.zeros(1)
     layered = len(sampled) > 0
+    slow = sampled[sampled[:, s.EXCESS] > _SLOW_EXCESS] if layered else sampled
     return Pattern(
         channels=channels,
         host_hits=float(hits.mean()),
@@ -58,6 +69,9 @@ def pattern_of(
         common=median(sampled[:, s.COMMON]) if layered else 0.0,
         total=median(sampled[:, s.TOTAL]) if layered else 0.0,
         switched_hits=float(switched.mean()),
+        sampled=len(sampled),
+        spread=median(slow[:, s.SPREAD]) if len(slow) else 0.0,
+        slow_total=median(slow[:, s.TOTAL]) if len(slow) else 0.0,
     )
 
 
@@ -66,6 +80,11 @@ def causes_of(pattern: Pattern, gpu: GpuView | None) -> list[Cause]:
     known = gpu is not None and gpu.known
     found = _by_counters(pattern, gpu) if gpu is not None and known else _by_pattern(pattern)
     return found or [Cause("unknown", 0.3, "no pattern that is known")]
+
+
+def is_seen_by_counters(cause: Cause) -> bool:
+    """Whether the GPU's counters say so, not only what executions look like."""
+    return cause.confidence >= _COUNTED and cause.cause in _GPU_CAUSES
 
 
 def _by_counters(p: Pattern, gpu: GpuView) -> list[Cause]:
@@ -98,11 +117,15 @@ def _by_counters(p: Pattern, gpu: GpuView) -> list[Cause]:
 def _by_pattern(p: Pattern) -> list[Cause]:
     if _is_switch(p):
         return [_switch(p, 0.9)]
-    if _layers_moved(p):
-        other = "memory_bandwidth" if p.common > 0.1 and p.slices < 0.1 else "pcie_contention"
-        text = f"{_layers(p)}; no GPU counters"
-        return [Cause("gpu_contention", 0.5, text), Cause(other, 0.3, text)]
-    return [_host_cause(p, 0.5, "; no GPU counters")]
+    if p.host_hits >= _HOST_SHARE or not _layers_moved(p):
+        return [_host_cause(p, 0.5, "; no GPU counters")]
+    text = f"{_layers(p)}; no GPU counters"
+    if p.spread < _SPREAD:
+        return [Cause("gpu_contention", 0.5, text), Cause("memory_bandwidth", 0.2, text)]
+    text = f"{p.spread:.0%} of the layers slower at once, {text}"
+    if p.slow_total > _CROWDED_OUT:
+        return [Cause("memory_bandwidth", 0.5, text), Cause("gpu_contention", 0.3, text)]
+    return [Cause("pcie_contention", 0.4, text), Cause("clock_throttle", 0.3, text)]
 
 
 def _is_switch(p: Pattern) -> bool:
@@ -131,7 +154,7 @@ def _host_cause(p: Pattern, confidence: float, more: str) -> Cause:
     if p.host_p50 > 2.2 and p.slices < 0.1:
         return Cause("interpreter_lock", confidence, seen + layers + more)
     steady = p.host_p50 > max(0.35, p.host_usual + 0.3) and p.host_p95 - p.host_p50 < 0.9 and p.slices < 0.02
-    if steady:
+    if steady and p.sampled >= _SAMPLED_TO_BE_SURE:
         return Cause("allocation", confidence - 0.2, seen + layers + more)
     return Cause("host_starvation", confidence, seen + layers + more)
 

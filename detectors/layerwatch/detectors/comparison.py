@@ -8,8 +8,8 @@ import numpy as np
 
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors.arrays import F64, Bools
-from layerwatch.detectors.lane import Sampled
 from layerwatch.detectors.layer_watch import JUDGED
+from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import Point
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+import msgspec
+
 from layerwatch.detectors.arrays import State
 from layerwatch.detectors.excess import LayerExcesses
 from layerwatch.detectors.finding import Finding
@@ -17,10 +19,12 @@ from layerwatch.schemas.signals import Episode
 KIND_OF_CHANNEL = {
     "clipping": "divergence",
     "profile_switch": "host_gap",
-    "single_layer": "layer_latency",
     "layer_slice": "layer_latency",
     "layers_common": "layer_latency",
     "layers_sum": "layer_latency",
+    "single_layer": "layer_latency",
+    "layer_group": "layer_latency",
+    "common_level": "layer_latency",
     "host_tail": "host_gap",
     "host_level": "host_gap",
     "end_to_end_tail": "request_latency",
@@ -28,10 +32,12 @@ KIND_OF_CHANNEL = {
     "forecast": "request_latency",
 }
 
+_STEPS = {"single_layer", "layer_group", "common_level"}
 _SETTLING_S = 2.0  # the cause is looked at again for so long after opening, then kept
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
 _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
+_SWITCH_QUIET_S = 6.0  # without a switch there is nothing to see: seconds apart, it is still the same trouble
 _SPARSE_EXECUTIONS, _SPARSE_S = 20, 5.0
 _CRITICAL_P50, _CRITICAL_P99 = 2.0, 5.0
 _CRITICAL_AFTER_S = 2.0
@@ -55,6 +61,8 @@ class OpenEpisode:
     findings: dict[str, DetectorScore] = field(default_factory=dict)
     tally: ImpactTally = field(default_factory=ImpactTally)
     excesses: LayerExcesses = field(default_factory=LayerExcesses)
+    step: str = ""  # what levels show, as long as they alone show it, and in which layers
+    stepped: list[LayerExcess] = field(default_factory=list)
 
     @classmethod
     def open(cls, instance: str, engine: str, findings: list[Finding], time_s: float) -> OpenEpisode:
@@ -71,6 +79,11 @@ class OpenEpisode:
             updated_s=time_s,
             last_hit_s=time_s,
         )
+
+    @property
+    def is_step(self) -> bool:
+        """Whether only levels of layers have shown it, no execution on its own."""
+        return set(self.findings) <= _STEPS
 
     @property
     def settling(self) -> bool:
@@ -103,13 +116,15 @@ class OpenEpisode:
         interval_s = 4 * (self.last_hit_s - self.opened_s) / max(self.hits, 1)
         rare = bool({"layer_slice", "profile_switch"} & set(self.findings)) and self.hits < 3
         least_s = _QUIET_S[1] if rare else min(max(interval_s, _QUIET_S[0]), _QUIET_S[1])
+        if "profile_switch" in self.findings:
+            least_s = _SWITCH_QUIET_S
         if self.quiet_executions > _QUIET_EXECUTIONS and quiet_s > least_s:
             return True
         return quiet_s > _SPARSE_S and (self.quiet_executions > _SPARSE_EXECUTIONS or quiet_s > 2 * _SPARSE_S)
 
     def snapshot(self, names: dict[int, list[Layer]], closed_s: float | None = None) -> Episode:
         impact = self.tally.impact()
-        layers = self.excesses.ranked(names)
+        layers = self.stepped if self.is_step else self.excesses.ranked(names)
         if self.severity == "warning" and _is_critical(impact, self.updated_s - self.opened_s):
             self.severity = "critical"
         return Episode(
@@ -120,7 +135,9 @@ class OpenEpisode:
             opened_s=self.opened_s,
             updated_s=self.updated_s if closed_s is None else closed_s,
             closed_s=closed_s,
-            summary=summary_of(self.kind, impact, layers, self.causes, set(self.findings)),
+            summary=self.step
+            if self.is_step
+            else summary_of(self.kind, impact, layers, self.causes, set(self.findings)),
             impact=impact,
             buckets=self.tally.buckets(),
             layers=layers,
@@ -136,6 +153,7 @@ class OpenEpisode:
             "findings": [[d.name, d.score, d.threshold, d.p_value] for d in self.findings.values()],
             "tally": self.tally.state(),
             "excesses": self.excesses.state(),
+            "step": [self.step, msgspec.to_builtins(self.stepped)],
         }
 
     @classmethod
@@ -146,6 +164,7 @@ class OpenEpisode:
         self.findings = {row[0]: DetectorScore(*row) for row in state["findings"]}
         self.tally = ImpactTally.restore(state["tally"])
         self.excesses = LayerExcesses.restore(state["excesses"])
+        self.step, self.stepped = state["step"][0], msgspec.convert(state["step"][1], list[LayerExcess])
         return self
 
 

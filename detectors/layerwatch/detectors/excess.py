@@ -8,7 +8,7 @@ import numpy as np
 
 from layerwatch.detectors import layer_watch as column
 from layerwatch.detectors.arrays import F64, State
-from layerwatch.detectors.lane import Sampled
+from layerwatch.detectors.sampled import Sampled
 from layerwatch.schemas.alerts import LayerExcess
 from layerwatch.schemas.engines import Layer
 

@@ -25,6 +25,7 @@ _SWITCH_RATIO = 1.0  # log units: a switch of profile that costs 2.7x
 _SWITCHES = 4  # latest switches looked at
 _SWITCHES_SLOW = 3
 _DRIFT_EXECUTIONS = 2000
+_RATE_FLOOR = 5e-4  # healthy spikes of the host part come in clusters
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class ExecutionWatch:
         self.thresholds: Thresholds | None = None
         self.ring = Ring(2 * _WARM_UP, 8)
         self.drift = 0.0  # slow level of the host part, followed while healthy
-        self._host = Scan()
-        self._end_to_end = Scan()
+        self._host = Scan(_RATE_FLOOR)
+        self._end_to_end = Scan(_RATE_FLOOR)
         self._switches = Ring(_SWITCHES, 2)
 
     def step(self, rows: F64, sampled_all: bool) -> list[Finding]:
@@ -91,8 +92,8 @@ class ExecutionWatch:
         self.thresholds = Thresholds(learned.host_tail(host), learned.host_level(host))
         self.ring.shrink(_KEPT)
         hits = host > self.thresholds.host
-        self._host.learn(hits)
-        self._end_to_end.learn(hits)
+        self._host.warm_up(hits)
+        self._end_to_end.warm_up(hits)
 
     def _locally(self, rows: F64, host: F64, sampled_all: bool) -> Bools:
         """Slow against its neighbours: sharper than the level, but only where every host part is known exactly."""
@@ -138,7 +139,8 @@ class ExecutionWatch:
         self = cls()
         self.thresholds = None if state["thresholds"] is None else Thresholds(*state["thresholds"])
         self.ring, self.drift = Ring.restore(state["ring"]), state["drift"]
-        self._host, self._end_to_end = Scan.restore(state["host"]), Scan.restore(state["end_to_end"])
+        self._host = Scan.restore(state["host"], _RATE_FLOOR)
+        self._end_to_end = Scan.restore(state["end_to_end"], _RATE_FLOOR)
         self._switches = Ring.restore(state["switches"])
         return self
 

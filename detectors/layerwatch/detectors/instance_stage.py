@@ -27,7 +27,7 @@ HOT, HEAVY, SLOW = "hot", "heavy", "slow"
 _HEARTBEAT_S = 1.0
 
 #: Of what `dump` gives; to be raised with any change to the state of a detector.
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 
 #: A value of a table must stay under Kafka's 1 MiB a message.
 _HEAVY_BYTES = 900_000
@@ -79,7 +79,6 @@ class InstanceStage:
             warming_up=evidence.warming_up,
             episodes=evidence.episodes,
             slow_path=evidence.slow_path,
-            executions_per_s=round(evidence.executions_per_s, 3),
         )
 
     def is_news(self, signal: Signal) -> bool:

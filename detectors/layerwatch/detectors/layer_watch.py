@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+
+import numpy as np
 
 from layerwatch.detectors import learned
 from layerwatch.detectors.arrays import F64, State, clipped, median
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.ring import Ring
-from layerwatch.detectors.scan import Scan
+from layerwatch.detectors.scan import MAX_AGE_S, SPARSE_AGE_S, Scan
 
 #: Columns of the ring. SLICE: largest excess of one layer over the expected sum; COMMON: median log-ratio of layers;
 #: TOTAL: log-ratio of the sum; EXCESS: summed positive excess over the expected sum; SPREAD: share of layers that are
 #: slower by a third and 5 us.
 TIME, SLICE, COMMON, TOTAL, EXCESS, SPREAD, JUDGED, HIT = range(8)
 
-_WARM_UP = 300
-_KEPT = 192  # afterwards
+#: Healthy sampled executions that thresholds are learnt from: first ones, where few are sampled, and final ones.
+_FIRST, _WARM_UP = 60, 300
+_KEPT = 192  # the windows below, and the context of a cause
 _COMMON_WINDOW, _TOTAL_WINDOW = 20, 50
 _SPARSE = 0.4  # where fewer executions are sampled, windows are this part as long
 _DRIFT_EXECUTIONS = 2000
+_SLICE_RATE, _PRIOR_EXECUTIONS = (
+    1e-4,
+    5000,
+)  # of 27 000 healthy executions, none has a slice of a quarter (recordings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +37,13 @@ class Thresholds:
 
 
 class LayerWatch:
-    """Channels `layer_slice`, `layers_common` and `layers_sum`; needs `_WARM_UP` sampled executions first."""
+    """Channels `layer_slice`, `layers_common` and `layers_sum`; needs `_WARM_UP` sampled executions first, or `_FIRST`."""
 
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
-        self.ring = Ring(_WARM_UP, 8)
-        self._slices = Scan()
+        self.ring = Ring(_KEPT, 8)
+        self._learning: Ring | None = Ring(_WARM_UP, 8)  # healthy ones, until the final thresholds stand
+        self._slices = Scan(_SLICE_RATE, _PRIOR_EXECUTIONS)
         self._common_drift = 0.0
         self._total_drift = 0.0
 
@@ -48,12 +56,11 @@ class LayerWatch:
             return []
         if self.thresholds is None:
             self.ring.push(rows)
-            self._warm_up()
             return []
         hits = rows[:, SLICE] > self.thresholds.share
         rows[:, HIT] = hits
         self.ring.push(rows)
-        result = self._slices.push(rows[:, TIME], hits)
+        result = self._slices.push(rows[:, TIME], hits, MAX_AGE_S if sampled_all else SPARSE_AGE_S)
         findings = (
             [
                 Finding(
@@ -85,9 +92,14 @@ class LayerWatch:
                 findings.append(Finding(channel, level, threshold, float(latest[window // 2, TIME])))
         return findings
 
-    def learn(self, rows: F64) -> None:
+    def learn(self, rows: F64, sampled_all: bool) -> None:
         """Fold in sampled executions that were judged and found healthy."""
-        if self.thresholds is None or not len(rows):
+        if not len(rows):
+            return
+        if self._learning is not None:
+            self._learning.push(rows)
+            self._warm_up(sampled_all)
+        if self.thresholds is None:
             return
         self._slices.learn(rows[:, HIT] > 0)
         self._common_drift += (
@@ -101,23 +113,31 @@ class LayerWatch:
             self.ring.clear()
         self._slices.clear()
 
-    def _warm_up(self) -> None:
-        rows = self.ring.last(len(self.ring))
-        if len(rows) < _WARM_UP:
+    def _warm_up(self, sampled_all: bool) -> None:
+        assert self._learning is not None
+        rows = self._learning.last(_WARM_UP)
+        final = len(rows) == _WARM_UP
+        if not final and (sampled_all or self.thresholds is not None or len(rows) < _FIRST):
             return
+        first = self.thresholds
         self.thresholds = Thresholds(
             learned.slice_share(rows[:, SLICE]),
             learned.common_mode(rows[:, COMMON]),
             learned.sum_level(rows[:, TOTAL]),
         )
-        self._slices.learn(rows[:, SLICE] > self.thresholds.share)
-        self.ring.shrink(_KEPT)
+        if first is None:
+            self._slices.warm_up(rows[:, SLICE] > self.thresholds.share)
+        else:  # baselines have settled since: what is noisier now was not healthy
+            self.thresholds = Thresholds(*np.minimum(astuple(first), astuple(self.thresholds)).tolist())
+        if final:
+            self._learning = None
 
     def state(self) -> State:
         t = self.thresholds
         return {
             "thresholds": None if t is None else [t.share, t.common, t.total],
             "ring": self.ring.state(),
+            "learning": None if self._learning is None else self._learning.state(),
             "slices": self._slices.state(),
             "drift": [self._common_drift, self._total_drift],
         }
@@ -126,6 +146,10 @@ class LayerWatch:
     def restore(cls, state: State) -> LayerWatch:
         self = cls()
         self.thresholds = None if state["thresholds"] is None else Thresholds(*state["thresholds"])
-        self.ring, self._slices = Ring.restore(state["ring"]), Scan.restore(state["slices"])
+        self.ring, self._slices = (
+            Ring.restore(state["ring"]),
+            Scan.restore(state["slices"], _SLICE_RATE, _PRIOR_EXECUTIONS),
+        )
+        self._learning = None if state["learning"] is None else Ring.restore(state["learning"])
         self._common_drift, self._total_drift = state["drift"]
         return self

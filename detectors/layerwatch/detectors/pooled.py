@@ -17,8 +17,8 @@ from layerwatch.detectors.ring import Ring
 
 WINDOW = 50
 STRIDE = 25  # executions between two windows
-_LEAST_SAMPLED = 8
-_WARM_UP_WINDOWS = 12
+LEAST_SAMPLED = 8
+_WARM_UP_WINDOWS, _SPARSE_WARM_UP_WINDOWS = 12, 40  # where few executions are sampled, windows differ more
 _SPREAD_FLOOR = 0.02
 
 NAMES = (
@@ -42,7 +42,7 @@ SCHEMA = hashlib.sha256(repr((NAMES, WINDOW, STRIDE, "median-mad-1")).encode()).
 
 def pooled(executions: F64, sampled: F64) -> F64 | None:
     """[len(NAMES)] of the newest rows of both rings; None where too few executions were sampled."""
-    if len(executions) < WINDOW or len(sampled) < _LEAST_SAMPLED:
+    if len(executions) < WINDOW or len(sampled) < LEAST_SAMPLED:
         return None
     layers = np.sort(sampled, axis=0)
     host = np.sort(executions[:, e.HOST])
@@ -82,12 +82,12 @@ class Standardiser:
             return None
         return (window - self._centre) / self._spread
 
-    def learn(self, window: F64) -> None:
+    def learn(self, window: F64, sampled_all: bool) -> None:
         """Fold in a healthy window. The reference is fixed once it stands: what drifts later is the forest's to see."""
         if self._centre is not None:
             return
         self._windows.push(window[None, :])
-        if len(self._windows) < _WARM_UP_WINDOWS:
+        if len(self._windows) < (_WARM_UP_WINDOWS if sampled_all else _SPARSE_WARM_UP_WINDOWS):
             return
         windows = self._windows.last(len(self._windows))
         self._centre = np.median(windows, axis=0)

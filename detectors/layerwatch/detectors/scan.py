@@ -1,7 +1,7 @@
 """Scan statistic: are there too many rare events in any of several windows?
 
 Healthy hits cluster, so the effect size that makes an execution a hit is what protects from false alarms; the binomial
-tail only says how sure the count is. Windows are counted in executions and no older than 10 s.
+tail only says how sure the count is. Windows are counted in executions, and limited in age.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from layerwatch.detectors.arrays import F64, Bools, State
 from layerwatch.detectors.ring import Ring
 
 WINDOWS = (20, 50, 100, 200)
-_MAX_AGE_S = 10.0
+#: Oldest execution of a window (s); longer where only some executions are seen.
+MAX_AGE_S, SPARSE_AGE_S = 10.0, 30.0
 _ALPHA = 1e-5
 _LEAST_HITS = 3
-_RATE_FLOOR, _RATE_CEILING = 5e-4, 0.2
+_RATE_CEILING = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +33,50 @@ class ScanResult:
 
 
 class Scan:
-    """Counts hits over sliding windows against the rate learnt while healthy."""
+    """Counts hits over sliding windows against the rate learnt while healthy.
 
-    def __init__(self) -> None:
+    Args:
+        rate_floor: hits an execution that are taken for healthy at the least; a rate of zero was never observed.
+        prior_executions: healthy executions that this is believed for, before any was seen.
+    """
+
+    def __init__(self, rate_floor: float, prior_executions: int = 1) -> None:
+        self._rate_floor = rate_floor
+        self._prior_executions = prior_executions
         self._ring = Ring(max(WINDOWS), 2)
         self._seen = 0
         self._hits = 0
+        self._pending: list[tuple[int, int]] = []  # executions and hits, not old enough to be called healthy
 
     @property
     def rate(self) -> float:
-        """Hits per execution while healthy, floored: a rate of zero was never observed."""
-        return min(_RATE_CEILING, max((self._hits + 0.5) / (self._seen + 1), _RATE_FLOOR))
+        """Hits an execution while healthy."""
+        learnt = (self._hits + 0.5) / (self._seen + self._prior_executions)
+        return min(_RATE_CEILING, max(learnt, self._rate_floor))
 
     def learn(self, hits: Bools) -> None:
-        self._seen += len(hits)
-        self._hits += int(hits.sum())
+        """Executions that were found healthy; they count once a whole window has passed without trouble."""
+        self._pending.append((len(hits), int(hits.sum())))
+        while sum(n for n, _ in self._pending[1:]) >= max(WINDOWS):
+            self._fold(*self._pending.pop(0))
 
-    def push(self, times_s: F64, hits: Bools) -> ScanResult | None:
+    def warm_up(self, hits: Bools) -> None:
+        """The executions that thresholds were learnt from."""
+        self._fold(len(hits), int(hits.sum()))
+
+    def _fold(self, seen: int, hits: int) -> None:
+        self._seen += seen
+        self._hits += hits
+
+    def push(self, times_s: F64, hits: Bools, max_age_s: float = MAX_AGE_S) -> ScanResult | None:
         """Add executions; the strongest window that holds too many hits, judged at the newest hit."""
         self._ring.push(np.column_stack((times_s, hits)))
-        return self._judge() if hits.any() else None
+        return self._judge(max_age_s) if hits.any() else None
 
-    def _judge(self) -> ScanResult | None:
+    def _judge(self, max_age_s: float) -> ScanResult | None:
         rows = self._ring.last(max(WINDOWS))
         rows = rows[: np.flatnonzero(rows[:, 1])[-1] + 1]
-        rows = rows[rows[:, 0] >= rows[-1, 0] - _MAX_AGE_S]
+        rows = rows[rows[:, 0] >= rows[-1, 0] - max_age_s]
         best: ScanResult | None = None
         for window in WINDOWS:
             part = rows[-window:]
@@ -69,21 +89,28 @@ class Scan:
 
     def clear(self) -> None:
         self._ring.clear()
+        self._pending.clear()
 
     def state(self) -> State:
-        return {"ring": self._ring.state(), "seen": self._seen, "hits": self._hits}
+        return {
+            "ring": self._ring.state(),
+            "seen": self._seen,
+            "hits": self._hits,
+            "pending": [list(part) for part in self._pending],
+        }
 
     @classmethod
-    def restore(cls, state: State) -> Scan:
-        self = cls()
+    def restore(cls, state: State, rate_floor: float, prior_executions: int = 1) -> Scan:
+        self = cls(rate_floor, prior_executions)
         self._ring = Ring.restore(state["ring"])
         self._seen, self._hits = state["seen"], state["hits"]
+        self._pending = [(seen, hits) for seen, hits in state["pending"]]
         return self
 
 
 def binomial_tail(p: float, n: int, k: int) -> float:
     """P(Bin(n, p) >= k), by summing the tail from k up: no cancellation where it is tiny."""
-    term = math.comb(n, k) * p**k * (1 - p) ** (n - k)
+    term = math.exp(math.log(math.comb(n, k)) + k * math.log(p) + (n - k) * math.log1p(-p))
     total = 0.0
     for j in range(k, n + 1):
         total += term

@@ -28,7 +28,6 @@ class Evidence:
     warming_up: bool
     episodes: list[Episode] = field(default_factory=list)
     slow_path: str = "learning"
-    executions_per_s: float = 0.0  # of the latest minute
 
 
 class Scorer:
@@ -68,7 +67,6 @@ class Scorer:
             warming_up=build.warming_up,
             episodes=episodes,
             slow_path=build.slow.status,
-            executions_per_s=build.slow.executions_per_s,
         )
 
     def _switch(self, instance: str, manifest: Manifest, clock_s: float) -> list[Episode]:

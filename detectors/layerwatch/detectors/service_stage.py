@@ -102,12 +102,17 @@ class ServiceStage:
     def _alert_of(self, signal: Signal, episode: Episode) -> AlertState | None:
         """The alert that this instance's episode shows already, or one of the same trouble on its siblings."""
         alerts = self._state.alerts.values()
+        told = {other.id for other in signal.episodes}
         for alert in alerts:
             mine = alert.showing.get(signal.instance)
-            if mine and mine.episode.closed_s is None and alert.kind == episode.kind:
-                return alert  # also under another id: the first stage may have been restarted in between
+            if mine and mine.episode.id == episode.id:
+                return alert
         for alert in alerts:
-            if alert.kind == episode.kind and alert.cause == episode.causes[0].cause:
+            mine = alert.showing.get(signal.instance)
+            shows = mine is not None and mine.episode.closed_s is None
+            if shows and alert.kind == episode.kind and mine and mine.episode.id not in told:
+                return alert  # under another id: the first stage has been restarted in between
+            if not shows and alert.is_same(episode):
                 return alert
         return None
 

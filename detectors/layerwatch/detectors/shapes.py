@@ -10,38 +10,51 @@ import numpy as np
 
 from layerwatch.detectors.arrays import F64
 
-#: Columns that a basis grows to; 4 batch nodes x 20 half octaves of length and their margins fit.
-_MAX_COLUMNS = 128
+#: Columns that a basis grows to; 4 batch nodes x 20 half octaves of length, their margins and the alignments' fit.
+_MAX_COLUMNS = 160
 _MAX_ROWS = 2048
 
 
+#: Kernels are chosen by what divides a dimension: a length of 56 runs on tensor cores where one of 55 takes ten times
+#: as long (source: the attention layers of the recordings).
+_ALIGNED = 8
+
+
 class Point(NamedTuple):
-    """Leading dimension, and the product of the others, of the largest input."""
+    """Leading dimension, product of the others, and what divides each of those (1, 2, 4 or 8), of the largest input."""
 
     batch: int
     length: int
+    alignment: int = _ALIGNED
 
     @property
-    def cell(self) -> tuple[int, int]:
-        """Bucket: the exact batch, and half an octave of length."""
-        return self.batch, math.floor(2 * math.log2(self.length))
+    def cell(self) -> tuple[int, int, int]:
+        """Bucket: the exact batch, half an octave of length, and the alignment."""
+        return self.batch, math.floor(2 * math.log2(self.length)), self.alignment
 
 
 def point_of(shape: dict[str, list[int]]) -> Point:
-    """The coordinates of an input shape; `{"ids": [4, 128]}` gives (4, 128)."""
+    """The coordinates of an input shape; `{"ids": [4, 100]}` gives (4, 100, 4)."""
     dims = max(shape.values(), key=lambda d: (math.prod(d), len(d)))
-    return Point(max(dims[0], 1), max(math.prod(dims[1:]), 1))
+    alignment = min((math.gcd(dim, _ALIGNED) for dim in dims[1:] if dim > 0), default=_ALIGNED)
+    return Point(max(dims[0], 1), max(math.prod(dims[1:]), 1), alignment)
+
+
+#: Which node of batch, of length, which alignment; `_ANY`: not a function of this coordinate.
+Key = tuple[int, int, int]
+_ANY = -1
 
 
 class ShapeBasis:
-    """Hat functions on log2 batch and half octaves of log2 length: each alone, and their products.
+    """Hat functions on log2 batch and half octaves of log2 length: each alone, and their products; again, without the
+    products, for each alignment below the best.
 
     Columns come into being when a shape first needs them, so a basis is as wide as the mix of shapes. Beyond the
     lengths seen, the nearest one is taken: a shape never seen borrows from its neighbour.
     """
 
     def __init__(self) -> None:
-        self.columns: dict[tuple[int, int], int] = {(-1, -1): 0}  # -1: not a function of this coordinate
+        self.columns: dict[Key, int] = {(_ANY, _ANY, _ANY): 0}
         self.low, self.high = math.inf, -math.inf  # of half octaves seen
         self._rows: dict[Point, F64] = {}  # of the matrix, until the basis changes
         self._grown: set[Point] = set()  # have what they need
@@ -86,32 +99,49 @@ class ShapeBasis:
                 row[column] = weight
         return row
 
-    def nearest(self, known: int) -> list[int]:
-        """For each column from `known` on, the closest of the same kind before it; the mean where there is none."""
+    def covers(self, point: Point) -> bool:
+        """Whether a shape lies among those that the basis has grown for, and borrows nothing."""
+        inside = self.low <= 2 * math.log2(point.length) <= self.high
+        return inside and all(key in self.columns for key, _ in self._terms(point))
+
+    def nearest(self, known: int) -> list[int | None]:
+        """For each column from `known` on, the closest of the same kind before it; None where there is none."""
         keys = list(self.columns)
-        return [min(range(known), key=lambda c: _distance(keys[c], key), default=0) for key in keys[known:]]
+        return [_closest(keys[:known], key) for key in keys[known:]]
 
     def penalty(self) -> F64:
         """Ridge weight of each column: the mean is free, interactions must earn their place."""
-        weights = [1e-6 if key == (-1, -1) else 1.0 if -1 in key else 3.0 for key in self.columns]
-        return np.array(weights)
+        terms = [sum(part != _ANY for part in key) for key in self.columns]
+        return np.array([(1e-6, 1.0, 3.0)[min(n, 2)] for n in terms])
 
-    def _terms(self, point: Point) -> list[tuple[tuple[int, int], float]]:
+    def _terms(self, point: Point) -> list[tuple[Key, float]]:
         octave = 2 * math.log2(point.length)
         if self.low <= self.high:
             octave = min(max(octave, self.low), self.high)
         batches, lengths = _hats(math.log2(point.batch)), _hats(octave)
-        return [
-            ((-1, -1), 1.0),
-            *(((i, -1), w) for i, w in batches),
-            *(((-1, j), w) for j, w in lengths),
-            *(((i, j), w * v) for i, w in batches for j, v in lengths),
+        terms = [
+            ((_ANY, _ANY, _ANY), 1.0),
+            *(((i, _ANY, _ANY), w) for i, w in batches),
+            *(((_ANY, j, _ANY), w) for j, w in lengths),
+            *(((i, j, _ANY), w * v) for i, w in batches for j, v in lengths),
         ]
+        if point.alignment != _ALIGNED:
+            k = point.alignment
+            terms += [
+                ((_ANY, _ANY, k), 1.0),
+                *(((i, _ANY, k), w) for i, w in batches),
+                *(((_ANY, j, k), w) for j, w in lengths),
+            ]
+        return terms
 
 
-def _distance(one: tuple[int, int], other: tuple[int, int]) -> float:
-    same_kind = (one[0] < 0) == (other[0] < 0) and (one[1] < 0) == (other[1] < 0)
-    return math.dist(one, other) if same_kind else math.inf
+def _closest(known: list[Key], key: Key) -> int | None:
+    same_kind = [
+        column
+        for column, other in enumerate(known)
+        if other[2] == key[2] and all((a == _ANY) == (b == _ANY) for a, b in zip(key, other, strict=True))
+    ]
+    return min(same_kind, key=lambda column: math.dist(known[column], key), default=None)
 
 
 def _hats(x: float) -> list[tuple[int, float]]:

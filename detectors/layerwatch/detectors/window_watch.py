@@ -10,7 +10,7 @@ from layerwatch.detectors.arrays import F64, State, median
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.forecast import LevelForecast
 from layerwatch.detectors.models import Models
-from layerwatch.detectors.pooled import STRIDE, WINDOW, Standardiser, pooled
+from layerwatch.detectors.pooled import LEAST_SAMPLED, STRIDE, WINDOW, Standardiser, pooled
 from layerwatch.detectors.ring import Ring
 
 _FOREST_WIDEST = 3.0  # times the largest healthy value: the forest alone is blind to how far out a window is
@@ -39,7 +39,14 @@ class WindowWatch:
         self.healthy_levels: dict[str, float] = {}
 
     def step(
-        self, rows: F64, executions: Ring, sampled: Ring, models: Models, suspicious: bool
+        self,
+        rows: F64,
+        executions: Ring,
+        sampled: Ring,
+        models: Models,
+        *,
+        suspicious: bool,
+        sampled_all: bool,
     ) -> list[Finding]:
         """Judge a chunk of executions; windows are learnt from where nothing else is `suspicious`."""
         self._take_up(models)
@@ -48,7 +55,7 @@ class WindowWatch:
         self._since_window += len(rows)
         if self._since_window >= STRIDE:
             self._since_window = 0
-            findings.append(self._judge_window(executions, sampled, models, suspicious))
+            findings.append(self._judge_window(executions, sampled, models, suspicious, sampled_all))
         self._block = np.concatenate((self._block, rows[rows[:, e.JUDGED] > 0][:, [e.TIME, e.HOST]]))
         if len(self._block) >= _BLOCK_EXECUTIONS and self._block[-1, 0] - self._block[0, 0] >= _BLOCK_S:
             findings.append(self._judge_block(sampled, suspicious))
@@ -64,11 +71,13 @@ class WindowWatch:
         newest = executions.last(WINDOW)
         if len(newest) < WINDOW:
             return None
-        layers = sampled.last(WINDOW)
+        layers = sampled.since(float(newest[0, e.TIME]))
+        if len(layers) < LEAST_SAMPLED:  # rather older ones than too few
+            layers = sampled.last(LEAST_SAMPLED)
         return pooled(newest, layers)
 
     def _judge_window(
-        self, executions: Ring, sampled: Ring, models: Models, suspicious: bool
+        self, executions: Ring, sampled: Ring, models: Models, suspicious: bool, sampled_all: bool
     ) -> Finding | None:
         window = self.window(executions, sampled)
         if window is None:
@@ -76,7 +85,7 @@ class WindowWatch:
         z = self.standardiser(window)
         if z is None:
             if not suspicious:
-                self.standardiser.learn(window)
+                self.standardiser.learn(window, sampled_all)
             return None
         if not suspicious:
             self.healthy_window = z

@@ -45,4 +45,3 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="la
     warming_up: bool = False  # no opinion yet: too few executions seen
     episodes: list[Episode] = []
     slow_path: str = "learning"  # learning, watching or degraded: whether what creeps would be seen
-    executions_per_s: float = 0.0  # of the latest minute

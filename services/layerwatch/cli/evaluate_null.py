@@ -15,7 +15,7 @@ from layerwatch.cli.progress import Progress
 from layerwatch.detectors.models import shipped
 from layerwatch.detectors.slow.watch import MONTH_BLOCKS
 from layerwatch.evaluation.noise import KINDS, replayed
-from layerwatch.evaluation.null import AT_ONCE, NullMonths, null_months
+from layerwatch.evaluation.null import AT_ONCE, NullMonths, Power, null_months
 from layerwatch.evaluation.replayed import stretches
 from layerwatch.recording.open import open_recording
 from layerwatch.schemas.errors import ConfigError
@@ -51,7 +51,9 @@ def evaluate_null(
     if files:
         real = stretches(open_recording(file) for file in files)
         if not real:
-            raise ConfigError("no recording has 20 healthy seconds of 10 executions each: name longer ones")
+            raise ConfigError(
+                "no recording has a healthy phase of 400 executions with their layers: name longer ones"
+            )
         noises["replayed"] = replayed(real)
     elif "replayed" in kinds:
         raise ConfigError("replayed noise needs recordings: name their files")
@@ -80,6 +82,10 @@ def _table(rows: list[NullMonths]) -> Table:
             f"{row.after_cap_most:.3f}",
             str(row.info),
             f"{row.degraded:.0%}",
-            *(f"{fault.found:.0%}, {fault.blocks:.0f}" for fault in row.power),
+            *(_found(fault) for fault in row.power),
         )
     return table
+
+
+def _found(power: Power) -> str:
+    return "none" if power.blocks is None else f"{power.found:.0%}, {power.blocks:.0f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -14,6 +15,9 @@ except ModuleNotFoundError:  # the probe is installed without a command line
     )
 
 from layerwatch.schemas.errors import LayerwatchError
+
+# Read when numpy is loaded. The matrices are small: threads of the linear algebra library would only contend.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 #: Subcommand: (module under layerwatch.cli, one line of help, the extra that installs what it imports).
 COMMANDS = {

@@ -93,7 +93,7 @@ def two_states(draw: Draw, blocks: int, streams: int) -> F32:
 
 
 def replayed(stretches: Sequence[F64]) -> Noise:
-    """Real levels: random stretches of 20 to 40 blocks of what was recorded, one after another."""
+    """Real levels: random stretches of up to 40 blocks of what was recorded, one after another."""
 
     def noise(draw: Draw, blocks: int, streams: int) -> F32:
         out = np.empty((blocks, streams), np.float32)

@@ -39,11 +39,11 @@ FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """`found`: share of services; `blocks`: the median of those that found it."""
+    """`found`: share of services; `blocks`: the median of those that found it, None where none did."""
 
     fault: str
     found: float
-    blocks: float
+    blocks: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,6 @@ def _power(noise: Noise, lstm: LstmWeights | None, seed: int) -> list[Power]:
     out = []
     for i, (name, *_) in enumerate(FAULTS):
         hits = found[(fault == i) & (found > 0)]
-        blocks_needed = float(np.median(hits)) if len(hits) else math.nan
+        blocks_needed = float(np.median(hits)) if len(hits) else None
         out.append(Power(name, len(hits) / _POWER_SERVICES, blocks_needed))
     return out

@@ -1,4 +1,4 @@
-"""Real noise for simulated months: levels of seconds from the healthy phases of recordings."""
+"""Real noise for simulated months: levels of 50 executions each from the healthy phases of recordings."""
 
 from __future__ import annotations
 
@@ -6,54 +6,78 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from layerwatch.detectors.arrays import F64, median
+from layerwatch.detectors.arrays import F32, F64, Bools
+from layerwatch.detectors.batch import executions_of
+from layerwatch.detectors.shapes import point_of
+from layerwatch.detectors.slow import block as b
+from layerwatch.detectors.slow.reference import Reference, points_of
 from layerwatch.recording.recording import Recording
 
-_LEAST_EXECUTIONS = 10  # in a second
-_LEAST_SECONDS = 20
+_EXECUTIONS = 50  # of a block: as many as the slow path wants at least
+_LEAST_BLOCKS = 8  # of a stretch
 _SKIPPED_S = 1.0  # at a phase's beginning: what came before may still be felt
+_PARTS = 8  # in which the reference is taught
+_SHAPE = [b.BATCH, b.LENGTH, b.ALIGNMENT]
 
 
 def stretches(recordings: Iterable[Recording]) -> list[F64]:
-    """Medians of seconds of the log end-to-end time against the shape's own median, phase by phase; a straight line through
-    each phase is taken out, since so many seconds stand for as many minutes."""
-    out = []
+    """Levels of consecutive blocks against the slow path's own reference, phase by phase, in log units: of the sum of layers
+    and of end-to-end times.
+
+    A straight line through each phase is taken out: a block of a third of a second stands for one of a minute, and drift
+    would come 200 times too fast.
+    """
+    out: list[F64] = []
     for recording in recordings:
-        times_s, log_ratio = _ratios(recording)
-        for phase in recording.phases:
-            inside = (times_s >= phase.start_s + _SKIPPED_S) & (times_s < phase.end_s)
-            if not phase.healthy or not inside.any():
-                continue
-            levels = _levels(times_s[inside], log_ratio[inside])
-            if len(levels) >= _LEAST_SECONDS:
-                x = np.arange(len(levels))
-                out.append(levels - np.polyval(np.polyfit(x, levels, 1), x))
+        for times_s, rows in _builds(recording):
+            phases = [
+                (times_s >= phase.start_s + _SKIPPED_S) & (times_s < phase.end_s)
+                for phase in recording.phases
+                if phase.healthy
+            ]
+            out += _levels(rows, phases)
     return out
 
 
-def _ratios(recording: Recording) -> tuple[F64, F64]:
-    """Times and log-ratios of executions to the median of their build, profile and shape."""
-    groups: dict[tuple[object, ...], list[tuple[float, float]]] = {}
+def _builds(recording: Recording) -> Iterable[tuple[F64, F32]]:
+    """Times and rows of a block of the executions of each build whose layers are known."""
+    manifests = {manifest.engine: manifest for manifest in recording.manifests}
+    parts: dict[str, list[tuple[F64, F32]]] = {}
     for batch in recording:
-        times_s = np.frombuffer(batch.times_s)
-        log_ms = np.log(np.frombuffer(batch.end_to_end_ms, "<f4").astype(float))
-        shape = np.frombuffer(batch.shape_index, "<u2")
-        profile = np.frombuffer(batch.profile_index, "u1")
-        names = [repr(one) for one in batch.shapes]
-        for i in range(len(times_s)):
-            key = batch.engine, int(profile[i]), names[shape[i]]
-            groups.setdefault(key, []).append((float(times_s[i]), float(log_ms[i])))
-    parts = []
-    for rows in groups.values():
-        array = np.array(rows)
-        if len(array) >= _LEAST_EXECUTIONS:
-            parts.append(np.column_stack((array[:, 0], array[:, 1] - median(array[:, 1]))))
-    together = np.concatenate(parts) if parts else np.empty((0, 2))
-    together = together[np.argsort(together[:, 0], kind="stable")]
-    return together[:, 0], together[:, 1]
+        executions = executions_of(batch, manifests[batch.engine])
+        points = [point_of(shape) for shape in executions.shapes]
+        for layers in executions.layers:
+            rows = np.empty((len(layers.rows), b.COLUMNS), np.float32)
+            if len(rows):
+                rows[:, : b.PROFILE] = [points[i] for i in executions.shape[layers.rows]]
+                rows[:, b.PROFILE] = layers.profile
+                rows[:, b.LOG_END_TO_END] = np.log(executions.end_to_end_ms[layers.rows])
+                rows[:, b.LOG_LAYERS] = np.log(np.maximum(layers.times_ms.sum(1), 1e-6))
+                parts.setdefault(batch.engine, []).append((executions.times_s[layers.rows], rows))
+    for build in parts.values():
+        times_s, rows = (np.concatenate(column) for column in zip(*build, strict=True))
+        order = np.argsort(times_s, kind="stable")
+        yield times_s[order], rows[order]
 
 
-def _levels(times_s: F64, log_ratio: F64) -> F64:
-    second = np.floor(times_s - times_s[0]).astype(int)
-    cuts = np.flatnonzero(np.diff(second)) + 1
-    return np.array([median(part) for part in np.split(log_ratio, cuts) if len(part) >= _LEAST_EXECUTIONS])
+def _levels(rows: F32, phases: list[Bools]) -> list[F64]:
+    reference = Reference()
+    healthy = np.flatnonzero(np.any(phases, axis=0)) if phases else np.empty(0, np.int64)
+    for part in np.array_split(healthy, _PARTS):
+        taught = rows[part]
+        reference.learn(taught[:, [*_SHAPE, b.LOG_END_TO_END]], taught[:, [*_SHAPE, b.LOG_LAYERS]])
+    if not reference.ready:
+        return []
+    points, at = points_of(rows)
+    expected = reference.expected(points)[at]
+    out = []
+    for phase in phases:
+        for kind, column in enumerate((b.LOG_END_TO_END, b.LOG_LAYERS)):
+            ratio = rows[phase, column] - expected[phase, kind]
+            ratio = ratio[~np.isnan(ratio)]
+            blocks = len(ratio) // _EXECUTIONS
+            if blocks >= _LEAST_BLOCKS:
+                levels = np.median(ratio[: blocks * _EXECUTIONS].reshape(blocks, -1), axis=1)
+                x = np.arange(blocks)
+                out.append(levels - np.polyval(np.polyfit(x, levels, 1), x))
+    return out

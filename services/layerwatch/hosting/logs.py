@@ -15,9 +15,18 @@ _CHATTY = ("kafka", "aiokafka", "faust", "mode", "rocksdict", "asyncio", "uvicor
 
 
 def _calm(record: logging.LogRecord) -> bool:
-    """A broker's first consumer group waits until its topic of offsets is there: news, no error."""
-    if "GroupCoordinatorNotAvailable" in record.getMessage():
+    """News that is told as an error: nobody is to look for what is wrong.
+
+    A broker's first consumer group waits until its topic of offsets is there. kafka-python may close a connection
+    between waiting for its socket and reading from it.
+    """
+    waits = "GroupCoordinatorNotAvailable" in record.getMessage()
+    closed = record.exc_info is not None and "'NoneType' object has no attribute 'recv'" in str(
+        record.exc_info[1]
+    )
+    if waits or closed:
         record.levelno, record.levelname = logging.INFO, "INFO"
+        record.exc_info = None
     return True
 
 
@@ -52,6 +61,5 @@ def configure(settings: LogSettings, service: str) -> None:
     root.setLevel(settings.level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
-    if _calm not in coordinator.filters:
-        coordinator.addFilter(_calm)
+    for name in ("aiokafka.consumer.group_coordinator", "kafka.net.transport"):
+        logging.getLogger(name).addFilter(_calm)

@@ -36,8 +36,8 @@ def test_the_hits_that_are_needed_grow_with_the_window_and_are_just_enough(p: fl
 
 
 def learnt(rate: float, executions: int = 2000) -> Scan:
-    scan = Scan()
-    scan.learn(np.arange(executions) < rate * executions)
+    scan = Scan(5e-4)
+    scan.warm_up(np.arange(executions) < rate * executions)
     return scan
 
 
@@ -72,6 +72,29 @@ def test_hits_further_apart_than_ten_seconds_are_not_counted_together() -> None:
     assert found == [False, False, True]
 
 
+def test_few_executions_are_seen_together_over_a_longer_time() -> None:
+    scan = learnt(0.0)
+    found = [scan.push(np.array([t]), np.array([True]), 30.0) is not None for t in (0, 12, 24)]
+    assert found == [False, False, True]
+
+
+def test_hits_right_before_a_trouble_are_not_taken_for_healthy() -> None:
+    scan, hits = learnt(0.0), np.arange(100) < 20
+    scan.learn(hits)
+    scan.clear()
+    assert scan.rate == learnt(0.0).rate
+    for part in (hits, np.zeros(100, bool), np.zeros(100, bool)):
+        scan.learn(part)
+    assert scan.rate > learnt(0.0).rate
+
+
+def test_what_is_believed_at_first_gives_way_to_what_is_seen() -> None:
+    scan = Scan(1e-4, 5000)
+    assert scan.rate == pytest.approx(1e-4)
+    scan.warm_up(np.arange(5000) < 100)
+    assert scan.rate == pytest.approx(0.01, rel=0.02)
+
+
 def test_without_a_hit_there_is_nothing_new_to_say() -> None:
     scan = learnt(0.0)
     assert scan.push(np.arange(4.0), np.ones(4, bool)) is not None
@@ -86,7 +109,7 @@ def test_the_rate_is_never_taken_for_nothing_nor_for_certain() -> None:
 def test_what_is_restored_counts_on() -> None:
     scan = learnt(0.01)
     scan.push(np.array([1.0, 2.0]), np.array([True, True]))
-    back = Scan.restore(unpack(pack(scan.state())))
+    back = Scan.restore(unpack(pack(scan.state())), 5e-4)
     later = (np.array([3.0, 4.0]), np.array([True, True]))
     assert back.push(*later) == scan.push(*later)
     assert back.rate == scan.rate

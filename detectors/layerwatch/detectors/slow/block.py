@@ -8,8 +8,10 @@ import numpy as np
 
 from layerwatch.detectors.arrays import F32, Ints, State
 
-#: Columns of a row. Half precision of a shape's coordinates is kept by float32 up to 16 million.
-BATCH, LENGTH, PROFILE, LOG_END_TO_END, LOG_LAYERS = range(5)
+COLUMNS = 6
+
+#: Of a row: the coordinates of its shape, which float32 holds up to 16 million, and the rest.
+BATCH, LENGTH, ALIGNMENT, PROFILE, LOG_END_TO_END, LOG_LAYERS = range(COLUMNS)
 
 BLOCK_S = 60.0
 
@@ -28,8 +30,8 @@ class Thinned:
         self._held = 0
 
     def rows(self) -> F32:
-        """[n, 5]"""
-        return np.concatenate(self._rows) if self._rows else np.empty((0, 5), np.float32)
+        """[n, COLUMNS]"""
+        return np.concatenate(self._rows) if self._rows else np.empty((0, COLUMNS), np.float32)
 
     def due(self, count: int) -> Ints:
         """Which of the next `count` rows are to be kept."""
@@ -58,7 +60,7 @@ class Thinned:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What is left of a minute: `rows` [n, 5] of all executions, `sampled` [k, 5] of those whose layers are known."""
+    """What is left of a minute: `rows` [n, COLUMNS] of all executions, `sampled` [k, COLUMNS] of those whose layers are known."""
 
     start_s: float
     end_s: float

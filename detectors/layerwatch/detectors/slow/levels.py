@@ -15,6 +15,7 @@ LAYERS, END_TO_END, HOST = range(3)
 KINDS = ("the sum of layers", "end to end", "the time between the layers")
 
 _LEAST_ROWS, _LEAST_SAMPLED = 5, 3  # of a bucket, for a median
+_SHAPE = (b.BATCH, b.LENGTH, b.ALIGNMENT)
 _END, _SUM = range(2)  # columns of the reference
 
 
@@ -30,8 +31,8 @@ def levels_of(block: b.Block, reference: Reference) -> tuple[list[Bucket], F64, 
     new, sampled_new = unknown(expected)[at], unknown(sampled_expected)[sampled_at]
     if new.any():
         reference.learn(
-            block.rows[new][:, [b.BATCH, b.LENGTH, b.LOG_END_TO_END]],
-            block.sampled[sampled_new][:, [b.BATCH, b.LENGTH, b.LOG_LAYERS]],
+            block.rows[new][:, [*_SHAPE, b.LOG_END_TO_END]],
+            block.sampled[sampled_new][:, [*_SHAPE, b.LOG_LAYERS]],
         )
     ratio = block.rows[:, b.LOG_END_TO_END] - expected[at, _END]
     buckets, which = _buckets(block.rows[~new], points, at[~new])
@@ -71,7 +72,7 @@ def _layers(
 
 
 def _buckets(rows: F32, points: list[Point], at: Ints) -> tuple[list[Bucket], Ints]:
-    cells = np.array([point.cell for point in points], np.int64).reshape(-1, 2)
+    cells = np.array([point.cell for point in points], np.int64).reshape(-1, 3)
     keys = np.column_stack((rows[:, b.PROFILE].astype(np.int64), cells[at]))
     distinct, which = np.unique(keys, axis=0, return_inverse=True)
     return [Bucket(*(int(x) for x in key)) for key in distinct], which.reshape(-1)

@@ -19,11 +19,12 @@ _LEVEL_BLOCKS = 10  # memory of a bucket's level, which stands in while it has n
 
 
 class Bucket(NamedTuple):
-    """Optimization profile, batch, and half octave of length."""
+    """Optimization profile, batch, half octave of length, and alignment."""
 
     profile: int
     batch: int
     octave: int
+    alignment: int = 8
 
 
 class Links:
@@ -94,7 +95,7 @@ class ChainedIndex:
     def state(self) -> State:
         n = len(self._places)
         return {
-            "buckets": np.array(list(self._places), np.int64).reshape(n, 3),
+            "buckets": np.array(list(self._places), np.int64).reshape(n, 4),
             "places": list(self._places.values()),
             "level": self._links.level[:, :n],
             "weight": self._links.weight[:, :n],

@@ -12,7 +12,7 @@ from layerwatch.detectors.arrays import F32, Bools, Ints, State
 from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.forecast import LstmWeights
 from layerwatch.detectors.shapes import Point
-from layerwatch.detectors.slow.block import Block, BlockBuffer
+from layerwatch.detectors.slow.block import COLUMNS, LOG_END_TO_END, LOG_LAYERS, PROFILE, Block, BlockBuffer
 from layerwatch.detectors.slow.levels import END_TO_END, KINDS, LAYERS, levels_of
 from layerwatch.detectors.slow.mix import ChainedIndex
 from layerwatch.detectors.slow.precursor import Precursor, Rise
@@ -50,7 +50,6 @@ class SlowPath:
         self._precursor: Precursor | None = None
         self._closed: Episode | None = None
         self.judged = 0  # blocks, also those that were passed over
-        self.executions_per_s = 0.0  # of the latest block
 
     @property
     def status(self) -> str:
@@ -95,7 +94,7 @@ class SlowPath:
                 sampled = np.flatnonzero(fit[layers.rows])
                 due = sampled[buffer.sampled.due(len(sampled))]
                 rows = _rows(batch, points, layers.rows[due])
-                rows[:, -1] = np.log(np.maximum(layers.times_ms[due].sum(1), 1e-6))
+                rows[:, LOG_LAYERS] = np.log(np.maximum(layers.times_ms[due].sum(1), 1e-6))
                 buffer.sampled.push(len(sampled), rows)
         block = buffer.close_if_due(batch.clock_s)
         if block is not None:
@@ -119,7 +118,6 @@ class SlowPath:
         if self._ends_s and 0 <= self._ends_s[-1] - block.end_s < _REPEATED_S:
             return  # a crash between the writes of the state's parts: this block is in it already
         self.judged += 1
-        self.executions_per_s = block.executions / (block.end_s - block.start_s)
         self._ends_s.append(block.end_s)
         if block.disturbed:
             return
@@ -209,7 +207,6 @@ class SlowPath:
             "felt": self._felt,
             "blocks": self._blocks,
             "judged": self.judged,
-            "executions_per_s": self.executions_per_s,
             "precursor": None if self._precursor is None else self._precursor.state(),
         }
 
@@ -224,7 +221,7 @@ class SlowPath:
             self._classes = [ChainedIndex.restore(index) for index in slow["classes"]]
             self._felt, self._blocks = slow["felt"], slow["blocks"]
             self._ends_s = deque(slow["ends_s"], maxlen=96)
-            self.judged, self.executions_per_s = slow["judged"], slow["executions_per_s"]
+            self.judged = slow["judged"]
             if slow["precursor"] is not None:
                 self._precursor = Precursor.restore(slow["precursor"])
         return self
@@ -237,12 +234,12 @@ def _streams_of(which: int) -> slice:
 
 
 def _rows(batch: Executions, points: list[Point], at: Ints) -> F32:
-    """Rows of a block [k, 5]; the sum of layers is left open."""
-    rows = np.full((len(at), 5), np.nan, np.float32)
+    """Rows of a block [k, COLUMNS]; the sum of layers is left open."""
+    rows = np.full((len(at), COLUMNS), np.nan, np.float32)
     if len(at):
-        rows[:, :2] = [points[i] for i in batch.shape[at]]
-        rows[:, 2] = batch.profile[at]
-        rows[:, 3] = np.log(batch.end_to_end_ms[at])
+        rows[:, :PROFILE] = [points[i] for i in batch.shape[at]]
+        rows[:, PROFILE] = batch.profile[at]
+        rows[:, LOG_END_TO_END] = np.log(batch.end_to_end_ms[at])
     return rows
 
 

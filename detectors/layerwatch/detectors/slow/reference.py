@@ -6,8 +6,6 @@ came later. A constant error for a bucket does no harm, since levels of buckets 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from layerwatch.detectors.arrays import F32, F64, Bools, Ints, State
@@ -24,14 +22,6 @@ class _Regression:
         self.weights = np.zeros((1, 2))  # [columns, end to end and sum of layers]
         self.known = np.zeros(2, bool)
 
-    def knows(self, point: Point) -> bool:
-        """Whether the shape lies among those that it was learnt from."""
-        octave = 2 * math.log2(point.length)
-        inside = self.basis.low <= octave <= self.basis.high
-        return (
-            inside and self.basis.row(point).sum() > 4 - 1e-6
-        )  # four partitions of one: all columns are there
-
     def state(self) -> State:
         return {
             "columns": np.array(list(self.basis.columns), np.int16),
@@ -43,7 +33,7 @@ class _Regression:
     @classmethod
     def restore(cls, state: State) -> _Regression:
         self = cls()
-        self.basis.columns = {(int(i), int(j)): c for c, (i, j) in enumerate(state["columns"])}
+        self.basis.columns = {(int(i), int(j), int(k)): c for c, (i, j, k) in enumerate(state["columns"])}
         self.basis.low, self.basis.high = state["octaves"]
         self.weights, self.known = state["weights"], state["known"]
         return self
@@ -55,7 +45,7 @@ class Reference:
     def __init__(self) -> None:
         self._frozen: list[_Regression] = []
         self._cuts = np.zeros(2)  # log ms, end to end: thirds of the executions that were learnt from first
-        self._learning: list[tuple[F32, F32]] = []  # rows of blocks: (batch, length, log ms) of both kinds
+        self._learning: list[tuple[F32, F32]] = []  # rows of blocks: (shape, log ms) of both kinds
 
     @property
     def ready(self) -> bool:
@@ -66,7 +56,7 @@ class Reference:
         out = np.full((len(points), 2), np.nan)
         for row, point in enumerate(points):
             for regression in self._frozen:
-                if regression.knows(point):
+                if regression.basis.covers(point):
                     out[row] = regression.basis.row(point) @ regression.weights
                     out[row, ~regression.known] = np.nan
                     break
@@ -74,7 +64,10 @@ class Reference:
 
     def classes(self, buckets: list[Bucket]) -> Ints:
         """[buckets] 0 to 2: whether a bucket's executions should be among the cheapest, the middle or the dearest third."""
-        middles = [Point(bucket.batch, round(2 ** ((bucket.octave + 0.5) / 2))) for bucket in buckets]
+        middles = [
+            Point(bucket.batch, round(2 ** ((bucket.octave + 0.5) / 2)), bucket.alignment)
+            for bucket in buckets
+        ]
         log_ms = [self._nearest(point) for point in middles]
         return np.searchsorted(self._cuts, log_ms)
 
@@ -82,7 +75,7 @@ class Reference:
         return float(self._frozen[0].basis.row(point) @ self._frozen[0].weights[:, 0])
 
     def learn(self, end_to_end: F32, layers: F32) -> None:
-        """Fold in a block's executions of shapes that are not known: [n, 3] and [k, 3] of batch, length, log ms."""
+        """Fold in a block's executions of shapes that are not known: [n, 4] and [k, 4] of shape and log ms."""
         if len(self._frozen) == _MOST or not len(end_to_end):
             return
         self._learning.append((end_to_end, layers))
@@ -101,7 +94,7 @@ class Reference:
         for kind, block in enumerate(blocks):
             if len(block):
                 points, rows = points_of(block)
-                regression.weights[:, kind] = _solved(regression.basis, points, rows, block[:, 2])
+                regression.weights[:, kind] = _solved(regression.basis, points, rows, block[:, -1])
                 regression.known[kind] = True
         self._frozen.append(regression)
         if len(self._frozen) == 1:
@@ -126,11 +119,11 @@ class Reference:
 
 
 def points_of(rows: F32) -> tuple[list[Point], Ints]:
-    """The distinct shapes of rows whose first columns are batch and length, and which of them each row has."""
+    """The distinct shapes of rows whose first columns are its coordinates, and which of them each row has."""
     if not len(rows):
         return [], np.empty(0, np.int64)
-    keys, index = np.unique(rows[:, :2], axis=0, return_inverse=True)
-    return [Point(int(batch), int(length)) for batch, length in keys], index.reshape(-1)
+    keys, index = np.unique(rows[:, :3], axis=0, return_inverse=True)
+    return [Point(*(int(x) for x in key)) for key in keys], index.reshape(-1)
 
 
 def unknown(expected: F64) -> Bools:

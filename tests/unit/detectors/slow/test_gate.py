@@ -24,7 +24,7 @@ def autoregression(r: float, blocks: int = 600, seed: int = 1) -> np.ndarray:
     x = np.zeros((blocks, STREAMS))
     for i in range(1, blocks):
         x[i] = r * x[i - 1] + (1 - r * r) ** 0.5 * draw.standard_normal(STREAMS)
-    return norm.cdf(x)
+    return np.asarray(norm.cdf(x))
 
 
 def test_independent_p_values_are_believed() -> None:

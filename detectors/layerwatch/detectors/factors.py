@@ -1,0 +1,61 @@
+"""What layers have in common while nothing is wrong: clocks, caches and memory move many of them at once, for seconds.
+
+A few directions hold it (in the recordings three hold 95 % of what the levels of blocks vary by, and taking them out leaves
+a quarter of the spread). They are followed by incremental PCA with forgetting (Ross et al., 2008, without the mean update).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from layerwatch.detectors.arrays import F64, State, median
+
+_KEPT = 3  # directions taken out
+_FOLLOWED = 5
+_FORGET = 0.98  # of a direction's strength, at each block
+_REWEIGHTINGS = 2
+_OUTLIER = 1.5  # robust standard deviations, beyond which a layer counts for less
+
+
+class SharedFactors:
+    """Directions [k, layers] of healthy deviations."""
+
+    def __init__(self, layers: int) -> None:
+        self._directions = np.zeros((0, layers))
+        self._strength = np.zeros(0)
+
+    def learn(self, deviation: F64) -> None:
+        """Fold in a healthy deviation [layers] from the reference."""
+        rows = np.vstack((_FORGET * self._strength[:, None] * self._directions, deviation[None, :]))
+        squares, turned = np.linalg.eigh(rows @ rows.T)
+        kept = [i for i in np.argsort(-squares)[:_FOLLOWED] if squares[i] > 1e-12]
+        self._strength = np.sqrt(squares[kept])
+        self._directions = turned[:, kept].T @ rows / self._strength[:, None]
+
+    def rest(self, deviation: F64, weight: F64) -> F64:
+        """The part of a deviation [layers] that is a layer's own; robust against some layers being slow.
+
+        `weight` [layers]: inverse variance, 0 for layers that are too short to say anything.
+        """
+        along = self._directions[:_KEPT].T
+        if not along.shape[1]:
+            return deviation
+        w, rest = weight, deviation
+        for _ in range(_REWEIGHTINGS + 1):
+            weighted = along * w[:, None]
+            ridge = 1e-6 * w.sum() * np.eye(along.shape[1])
+            rest = deviation - along @ np.linalg.solve(weighted.T @ along + ridge, weighted.T @ deviation)
+            size = np.abs(rest) * np.sqrt(weight)
+            usual = 1.4826 * median(size[weight > 0]) + 1e-9
+            w = weight / np.maximum(1.0, size / (_OUTLIER * usual))
+        return rest
+
+    def state(self) -> State:
+        return {"directions": self._directions.astype(np.float16), "strength": self._strength}
+
+    @classmethod
+    def restore(cls, state: State) -> SharedFactors:
+        self = cls(state["directions"].shape[1])
+        self._directions = state["directions"].astype(np.float64)
+        self._strength = state["strength"]
+        return self

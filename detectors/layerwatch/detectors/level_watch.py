@@ -1,0 +1,289 @@
+"""Watches the levels of single layers, of blocks of a model, and of all layers, for steps that last.
+
+Levels are means over some fifty sampled executions of the log-ratio to the baseline. What layers share is taken out, so
+that a layer that takes 1.3 times as long stands out by ten of its own standard deviations, not by two.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from layerwatch.detectors import layer_watch as column
+from layerwatch.detectors.arrays import F64, State, clipped, median
+from layerwatch.detectors.factors import SharedFactors
+from layerwatch.detectors.sampled import Sampled
+from layerwatch.schemas.engines import Layer
+
+_BLOCK = 50  # sampled executions
+_CLIP = 1.0  # log units: one execution moves a level by no more than a fiftieth of it
+_WARM_UP = 12  # blocks
+_MEMORY, _SPREAD_MEMORY = 24, 48  # blocks
+_PROBATION = (
+    2  # blocks that must follow without a shift before one is learnt from: else a step would explain itself
+)
+_PEAK_MEMORY = 0.998  # of the largest healthy step, at each block
+
+#: Least effects (log units): a layer, a block of the model, all layers.
+_LAYER, _GROUP, _COMMON = 0.15, 0.08, 0.07
+_SPREADS = 5.5
+_PEAKS = 1.5  # times the largest healthy step
+_LEAST_EXCESS_MS = 2e-3  # two ticks of the GPU's timer
+_MEASURED_MS = 2e-3  # an engine has many layers that take no time at all
+_LONG_MS = 4e-3  # layers shorter than this are mostly rounding
+_SPREAD_AT_FIRST = 0.02
+_ONE_LAYER = 0.6  # of a group's excess: then it is that layer's
+
+
+@dataclass(frozen=True, slots=True)
+class LevelShift:
+    """A step. `channel`: single_layer, layer_group or common_level; `excess_ms` and `expected_ms` [layers]."""
+
+    channel: str
+    where: str  # name of the layer or group
+    score: float
+    threshold: float
+    share: float  # of the expected sum of layers
+    onset_s: float
+    excess_ms: F64
+    expected_ms: F64
+
+    def state(self) -> State:
+        scalars = [self.channel, self.where, self.score, self.threshold, self.share, self.onset_s]
+        return {"scalars": scalars, "ms": np.array([self.excess_ms, self.expected_ms], np.float32)}
+
+    @classmethod
+    def restore(cls, state: State) -> LevelShift:
+        channel, where, score, threshold, share, onset_s = state["scalars"]
+        excess_ms, expected_ms = state["ms"].astype(np.float64)
+        return cls(channel, where, score, threshold, share, onset_s, excess_ms, expected_ms)
+
+
+@dataclass(slots=True)
+class _Deviation:
+    """Of one block, from the reference (log units)."""
+
+    layers: F64
+    groups: F64
+    common: float
+
+
+class _Spread:
+    """Usual size and largest healthy step of some series."""
+
+    def __init__(self, series: int) -> None:
+        self.usual = np.full(series, _SPREAD_AT_FIRST)
+        self.peak = np.zeros(series)
+
+    def threshold(self, least: float) -> F64:
+        return np.maximum(least, np.maximum(_SPREADS * self.usual, _PEAKS * self.peak + 0.2 * least))
+
+    def learn(self, deviation: F64, step: F64 | None, share: float) -> None:
+        capped = np.minimum(np.abs(deviation), 4 * self.usual + _SPREAD_AT_FIRST)
+        self.usual += share * (1.25 * capped - self.usual)  # mean absolute deviation to standard deviation
+        if step is not None:
+            self.peak = np.maximum(_PEAK_MEMORY * self.peak, step)
+
+
+class LevelWatch:
+    """Channels `single_layer`, `layer_group` and `common_level` of one build and profile."""
+
+    def __init__(self, layers: list[Layer]) -> None:
+        self._names = [layer.name for layer in layers]
+        members: defaultdict[str, list[int]] = defaultdict(list)
+        for index, layer in enumerate(layers):
+            if layer.group:
+                members[layer.group.split("/")[0]].append(index)
+        self._groups = list(members)
+        self._members = [np.array(indices) for indices in members.values()]
+        self._sums = np.zeros((2, len(layers)))  # log-ratios, expected ms
+        self._seen = 0
+        self._began_s = 0.0
+        self._blocks = 0
+        self._reference = np.zeros(len(layers))
+        self._common_reference = 0.0
+        self._factors = SharedFactors(len(layers))
+        self._layer_spread = _Spread(len(layers))
+        self._group_spread = _Spread(len(members))
+        self._common_spread = _Spread(1)
+        self._previous: _Deviation | None = None
+        self._previous_s = 0.0
+        self._pending: list[tuple[F64, float, _Deviation, _Deviation | None]] = []
+        self.shift: LevelShift | None = None  # as the latest block showed it
+
+    def add(self, sampled: Sampled, healthy: bool) -> bool:
+        """Fold in a message's executions; True at the end of a block, when `shift` is judged anew.
+
+        `healthy`: no trouble is open, so that the block may be learnt from unless it shows a shift itself.
+        """
+        judged = sampled.features[:, column.JUDGED] > 0
+        count = int(judged.sum())
+        if not count:
+            return False
+        if not self._seen:
+            self._began_s = float(sampled.features[judged, column.TIME][0])
+        self._sums[0] += clipped(sampled.log_ratio[judged], _CLIP).sum(0)
+        self._sums[1] += sampled.expected_ms[judged].sum(0)
+        self._seen += count
+        if self._seen < _BLOCK:
+            return False
+        log_ratio, expected_ms = self._sums / self._seen
+        self._judge(log_ratio, expected_ms, healthy)
+        self._previous_s = self._began_s
+        self._sums[:], self._seen = 0.0, 0
+        return True
+
+    def clear(self) -> None:
+        """An episode has ended: the block in work is no whole one."""
+        self._sums[:], self._seen, self._previous, self.shift = 0.0, 0, None, None
+        self._pending.clear()
+
+    def _judge(self, log_ratio: F64, expected_ms: F64, healthy: bool) -> None:
+        measured = expected_ms > _MEASURED_MS
+        common = median(log_ratio[measured]) if measured.any() else 0.0
+        levels = log_ratio - common
+        if not self._blocks:
+            self._reference, self._common_reference, self._blocks = levels, common, 1
+            return
+        deviation = self._deviation(levels - self._reference, common - self._common_reference, expected_ms)
+        step = None if self._previous is None else _smaller(self._previous, deviation)
+        self._previous = deviation
+        self.shift = None if step is None or self._blocks < _WARM_UP else self._shift(step, expected_ms)
+        if not healthy or self.shift is not None:
+            self._pending.clear()
+            return
+        self._pending.append((levels, common, deviation, step))
+        if len(self._pending) > _PROBATION:
+            self._learn(*self._pending.pop(0))
+
+    def _deviation(self, levels: F64, common: float, expected_ms: F64) -> _Deviation:
+        weight = np.where(expected_ms > _LONG_MS, 1 / (self._layer_spread.usual**2 + 1e-4), 0.0)
+        own = self._factors.rest(levels, weight) if weight.any() else levels
+        excess_ms = np.expm1(own) * expected_ms
+        groups = [excess_ms[m].sum() / expected_ms[m].sum() for m in self._members]
+        return _Deviation(own, np.array(groups), common)
+
+    def _shift(self, step: _Deviation, expected_ms: F64) -> LevelShift | None:
+        layer_threshold = np.maximum(
+            self._layer_spread.threshold(_LAYER), np.log1p(_LEAST_EXCESS_MS / np.maximum(expected_ms, 1e-6))
+        )
+        slow = step.layers > layer_threshold
+        excess_ms = np.expm1(step.layers) * expected_ms
+        total = float(expected_ms.sum())
+        group_threshold = self._group_spread.threshold(_GROUP)
+        slow_groups = step.groups > group_threshold
+        if slow_groups.any():
+            group_excess = np.array([excess_ms[m].sum() for m in self._members])
+            group = int(np.argmax(np.where(slow_groups, group_excess, -np.inf)))
+            members = self._members[group]
+            largest = int(members[np.argmax(excess_ms[members])])
+            if not (slow[largest] and excess_ms[largest] >= _ONE_LAYER * group_excess[group]):
+                part = np.zeros_like(excess_ms)
+                part[members] = np.maximum(excess_ms[members], 0.0)
+                return LevelShift(
+                    "layer_group",
+                    self._groups[group],
+                    float(step.groups[group]),
+                    float(group_threshold[group]),
+                    float(group_excess[group]) / total,
+                    self._previous_s,
+                    part,
+                    expected_ms,
+                )
+        if slow.any():
+            layer = int(np.argmax(np.where(slow, excess_ms, -np.inf)))
+            return LevelShift(
+                "single_layer",
+                self._names[layer],
+                float(step.layers[layer]),
+                float(layer_threshold[layer]),
+                float(excess_ms[slow].sum()) / total,
+                self._previous_s,
+                np.where(slow, excess_ms, 0.0),
+                expected_ms,
+            )
+        common_threshold = float(self._common_spread.threshold(_COMMON)[0])
+        if step.common <= common_threshold:
+            return None
+        share = float(np.expm1(step.common))
+        return LevelShift(
+            "common_level",
+            "all layers",
+            step.common,
+            common_threshold,
+            share,
+            self._previous_s,
+            share * expected_ms,
+            expected_ms,
+        )
+
+    def _learn(self, levels: F64, common: float, deviation: _Deviation, step: _Deviation | None) -> None:
+        self._blocks += 1
+        share = 1 / min(self._blocks, _MEMORY)
+        from_reference = levels - self._reference
+        self._reference += share * clipped(from_reference, 0.5)
+        self._common_reference += share * float(np.clip(common - self._common_reference, -0.1, 0.1))
+        self._factors.learn(from_reference)
+        if self._blocks <= 4:
+            return
+        share = 1 / min(self._blocks, _SPREAD_MEMORY)
+        if self._blocks <= 6:
+            step = None
+        self._layer_spread.learn(deviation.layers, None if step is None else step.layers, share)
+        self._group_spread.learn(deviation.groups, None if step is None else step.groups, share)
+        self._common_spread.learn(
+            np.array([deviation.common]), None if step is None else np.array([step.common]), share
+        )
+
+    def hot(self) -> State:
+        """The blocks in work."""
+        before = self._previous
+        return {
+            "block": [self._seen, self._began_s, self._previous_s],
+            "sums": self._sums.astype(np.float32),
+            "previous": None
+            if before is None
+            else [before.layers.astype(np.float32), before.groups.astype(np.float32), before.common],
+            "shift": None if self.shift is None else self.shift.state(),
+        }
+
+    def heavy(self) -> State:
+        """What was learnt."""
+        spreads = (self._layer_spread, self._group_spread, self._common_spread)
+        return {
+            "blocks": self._blocks,
+            "reference": self._reference.astype(np.float32),
+            "common": self._common_reference,
+            "factors": self._factors.state(),
+            "spreads": [[s.usual.astype(np.float32), s.peak.astype(np.float32)] for s in spreads],
+        }
+
+    @classmethod
+    def restore(cls, heavy: State, layers: list[Layer]) -> LevelWatch:
+        self = cls(layers)
+        self._reference = heavy["reference"].astype(np.float64)
+        self._blocks, self._common_reference = heavy["blocks"], heavy["common"]
+        self._factors = SharedFactors.restore(heavy["factors"])
+        spreads = (self._layer_spread, self._group_spread, self._common_spread)
+        for spread, (usual, peak) in zip(spreads, heavy["spreads"], strict=True):
+            spread.usual, spread.peak = usual.astype(np.float64), peak.astype(np.float64)
+        return self
+
+    def load(self, hot: State) -> None:
+        self._seen, self._began_s, self._previous_s = hot["block"]
+        self._sums = hot["sums"].astype(np.float64)
+        if hot["previous"] is not None:
+            own, groups, common = hot["previous"]
+            self._previous = _Deviation(own.astype(np.float64), groups.astype(np.float64), common)
+        self.shift = None if hot["shift"] is None else LevelShift.restore(hot["shift"])
+
+
+def _smaller(one: _Deviation, other: _Deviation) -> _Deviation:
+    """What two blocks in a row show."""
+    return _Deviation(
+        np.minimum(one.layers, other.layers),
+        np.minimum(one.groups, other.groups),
+        min(one.common, other.common),
+    )

@@ -1,0 +1,74 @@
+"""What a pattern is called where no GPU counter helps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from layerwatch.detectors import execution_watch as e
+from layerwatch.detectors import layer_watch as s
+from layerwatch.detectors.arrays import F64
+from layerwatch.detectors.causes import causes_of, pattern_of
+
+
+def executions(n: int = 60, host: float = 0.0, share: float = 1.0, switched: bool = False) -> F64:
+    """`share` of them with a host part of `host` log units."""
+    rows = np.zeros((n, 8))
+    slow = np.arange(n) < share * n
+    rows[slow, e.HOST] = host
+    rows[slow, e.SWITCHED] = switched
+    return rows
+
+
+def sampled(
+    n: int = 60,
+    share: float = 1.0,
+    layers: float = 0.0,
+    largest: float = 0.0,
+    common: float = 0.0,
+    total: float = 0.0,
+) -> F64:
+    """`share` of them with that share of slow `layers`, the `largest` excess, and log-ratios."""
+    rows = np.zeros((n, 8))
+    slow = np.arange(n) < share * n
+    rows[slow, s.SPREAD], rows[slow, s.SLICE] = layers, largest
+    rows[slow, s.COMMON], rows[slow, s.TOTAL] = common, total
+    rows[slow, s.EXCESS] = np.expm1(total)
+    return rows
+
+
+def first_cause(execution_rows: F64, sampled_rows: F64, *channels: str) -> str:
+    pattern = pattern_of(execution_rows, sampled_rows, frozenset(channels), 0.7, 0.25, 0.0)
+    return causes_of(pattern, None)[0].cause
+
+
+@pytest.mark.parametrize(
+    ("expected", "rows", "layers"),
+    [
+        ("gpu_contention", executions(), sampled(share=0.5, largest=1.5, total=0.9, layers=0.01)),
+        ("gpu_contention", executions(), sampled(share=0.04, largest=0.6, total=0.5, layers=0.01)),
+        ("pcie_contention", executions(), sampled(layers=0.4, common=0.4, total=0.45)),
+        (
+            "memory_bandwidth",
+            executions(),
+            sampled(share=0.3, layers=0.4, common=0.2, total=3.0, largest=0.5),
+        ),
+        ("host_starvation", executions(host=1.5, share=0.4), sampled()),
+        ("host_starvation", executions(host=1.2), sampled(largest=2.0, total=1.4, layers=0.05)),
+        ("interpreter_lock", executions(host=3.0), sampled()),
+        ("allocation", executions(host=0.8), sampled()),
+        ("host_starvation", executions(host=0.8), sampled(n=4)),
+        ("profile_switch", executions(host=2.0, share=0.05, switched=True), sampled()),
+    ],
+)
+def test_a_pattern_has_a_name(expected: str, rows: F64, layers: F64) -> None:
+    assert first_cause(rows, layers) == expected
+
+
+def test_a_cause_says_what_a_person_can_check() -> None:
+    pattern = pattern_of(
+        executions(), sampled(layers=0.4, common=0.4, total=0.45), frozenset(), 0.7, 0.25, 0.0
+    )
+    cause = causes_of(pattern, None)[0]
+    assert cause.evidence.startswith("40% of the layers slower at once")
+    assert cause.confidence <= 0.5
