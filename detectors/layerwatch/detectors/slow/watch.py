@@ -76,6 +76,7 @@ class Watch:
         self.usual = np.zeros(streams)  # of a creep: what was to be expected; of a shift: evidence it needed
         self.hours = np.zeros(streams)  # of a creep
         self._before = np.zeros(streams)  # level before the alarm
+        self._peak = np.zeros(streams)  # largest shift while it lasts
         self._open_blocks: Ints = np.zeros(streams, np.int64)
 
     @property
@@ -155,6 +156,7 @@ class Watch:
         self.alarm[stream], self.since[stream] = kind, since
         self.doubtful[stream] = self.degraded[stream]
         self.shift[stream], self._before[stream] = shift, before
+        self._peak[stream] = shift
         self._open_blocks[stream] = 0
         self._evidence.reset(np.arange(len(self.alarm)) == stream)
 
@@ -164,8 +166,15 @@ class Watch:
         for stream in np.flatnonzero(present & (self.alarm != _NONE)).tolist():
             self._open_blocks[stream] += 1
             level = self.level(stream) - self._before[stream]
-            self.shift[stream] = max(self.shift[stream], level)
-            if level < self.shift[stream] / 2 or self._open_blocks[stream] >= _ACCEPTED_BLOCKS:
+            self._peak[stream] = max(self._peak[stream], level)
+            if (
+                self.alarm[stream] == _SHIFT
+            ):  # what is told must be what is, not the worst that noise made of it
+                after = self._recent[
+                    stream, -min(int(self.since[stream]) + 1 + int(self._open_blocks[stream]), _AFTER) :
+                ]
+                self.shift[stream] = float(np.nanmedian(after)) - self._before[stream]
+            if level < self._peak[stream] / 2 or self._open_blocks[stream] >= _ACCEPTED_BLOCKS:
                 self.alarm[stream], closed[stream] = _NONE, True
         return closed
 
@@ -197,4 +206,4 @@ class Watch:
         return self
 
 
-_ALARM = ("alarm", "since", "doubtful", "shift", "usual", "hours", "_before", "_open_blocks")
+_ALARM = ("alarm", "since", "doubtful", "shift", "usual", "hours", "_before", "_peak", "_open_blocks")
