@@ -15,7 +15,7 @@ BATCH, LENGTH, ALIGNMENT, PROFILE, LOG_END_TO_END, LOG_LAYERS = range(COLUMNS)
 
 BLOCK_S = 60.0
 
-_KEPT = 320
+_KEPT = 160
 _LEAST_EXECUTIONS = 50
 _LONGEST_S = 600.0  # a block that is still too small then is dropped
 
@@ -48,13 +48,15 @@ class Thinned:
             self._rows, self._held = [held], len(held)
 
     def state(self) -> State:
-        return {"count": self.count, "stride": self._stride, "rows": self.rows()}
+        # Column by column: shapes repeat, and compress to little next to one another.
+        return {"count": self.count, "stride": self._stride, "columns": np.ascontiguousarray(self.rows().T)}
 
     @classmethod
     def restore(cls, state: State) -> Thinned:
         self = cls()
         self.count, self._stride = state["count"], state["stride"]
-        self._rows, self._held = [state["rows"]], len(state["rows"])
+        rows = np.ascontiguousarray(state["columns"].T)
+        self._rows, self._held = [rows], len(rows)
         return self
 
 

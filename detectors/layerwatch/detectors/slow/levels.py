@@ -72,8 +72,9 @@ def _layers(
 
 
 def _buckets(rows: F32, points: list[Point], at: Ints) -> tuple[list[Bucket], Ints]:
-    cells = np.array([point.cell for point in points], np.int64).reshape(-1, 3)
-    keys = np.column_stack((rows[:, b.PROFILE].astype(np.int64), cells[at]))
+    sizes = np.array([(point.batch, point.length) for point in points], float).reshape(-1, 2)
+    octaves = np.floor(np.log2(sizes)).astype(np.int64)
+    keys = np.column_stack((rows[:, b.PROFILE].astype(np.int64), octaves[at]))
     distinct, which = np.unique(keys, axis=0, return_inverse=True)
     return [Bucket(*(int(x) for x in key)) for key in distinct], which.reshape(-1)
 

@@ -19,12 +19,12 @@ _LEVEL_BLOCKS = 10  # memory of a bucket's level, which stands in while it has n
 
 
 class Bucket(NamedTuple):
-    """Optimization profile, batch, half octave of length, and alignment."""
+    """Optimization profile, and octaves of batch and length: wide enough that each has some of a minute's executions even
+    where hundreds of shapes are served. What a shape costs within it is the reference's business."""
 
     profile: int
     batch: int
-    octave: int
-    alignment: int = 8
+    length: int
 
 
 class Links:
@@ -95,7 +95,7 @@ class ChainedIndex:
     def state(self) -> State:
         n = len(self._places)
         return {
-            "buckets": np.array(list(self._places), np.int64).reshape(n, 4),
+            "buckets": np.array(list(self._places), np.int64).reshape(n, 3),
             "places": list(self._places.values()),
             "level": self._links.level[:, :n],
             "weight": self._links.weight[:, :n],

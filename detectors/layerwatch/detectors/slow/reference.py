@@ -64,10 +64,7 @@ class Reference:
 
     def classes(self, buckets: list[Bucket]) -> Ints:
         """[buckets] 0 to 2: whether a bucket's executions should be among the cheapest, the middle or the dearest third."""
-        middles = [
-            Point(bucket.batch, round(2 ** ((bucket.octave + 0.5) / 2)), bucket.alignment)
-            for bucket in buckets
-        ]
+        middles = [Point(2**bucket.batch, round(2 ** (bucket.length + 0.5))) for bucket in buckets]
         log_ms = [self._nearest(point) for point in middles]
         return np.searchsorted(self._cuts, log_ms)
 
