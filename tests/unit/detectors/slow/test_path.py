@@ -90,7 +90,7 @@ def test_a_change_of_the_mix_alone_is_told_by_nobody(learnt: bytes) -> None:
 
 
 def test_what_hurts_dear_shapes_only_is_told_as_that(learnt: bytes) -> None:
-    factor = np.where(COST_MS >= np.quantile(COST_MS, 0.7), 1.12, 1.0)
+    factor = np.where(np.quantile(COST_MS, 0.7) <= COST_MS, 1.12, 1.0)
     found = told(restored(learnt), range(120, 140), factor=factor)
     assert "dearest third of shapes" in found[0].summary
 
