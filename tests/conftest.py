@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from brokers import make_settings, new_broker
 from layerwatch.broker.local import LocalBroker
 from layerwatch.hosting import topics
 from layerwatch.hosting.settings import Settings
+
+# The matrices are small: threads of the linear algebra library would only contend. Read when numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,16 @@ import numpy as np
 from layerwatch.detectors.arrays import F64
 from layerwatch.detectors.instance_stage import InstanceStage
 from layerwatch.detectors.models import Models, shipped
+from layerwatch.detectors.service_stage import ServiceStage
+from layerwatch.evaluation.verdict import Judgement, judge
 from layerwatch.recording.npz import read_npz
-from layerwatch.recording.recording import Phase, Recording
+from layerwatch.recording.recording import Recording
 from layerwatch.schemas.engines import Layer, Manifest, ProfileLayers
 from layerwatch.schemas.profiles import COUNTER_COLUMNS, LayerBlock, ProfileBatch
 from layerwatch.schemas.signals import Signal
 
 DATA = Path(__file__).parent / "data"
 NAMES = sorted(path.stem for path in DATA.glob("*.npz"))
-
-#: An alert that opens up to so long after a fault's end is not a false one (s).
-GRACE_S = 2.0
 
 ENGINE = "sha256:1"
 MANIFEST = Manifest(
@@ -93,51 +91,15 @@ def layer_block(executions: int, **changes: Any) -> LayerBlock:
     return msgspec.structs.replace(good, **changes)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Names of fault phases in which something opened, and openings in phases where nothing was wrong."""
-
-    caught: list[str]
-    missed: list[str]
-    false_alarms: list[float]
+def judged(made: Recording, told: Iterable[Signal]) -> Judgement:
+    """What an instance's signals come to as alerts of its service, compared with what was injected."""
+    service = ServiceStage(made.name, silence_s=float("inf"))
+    return judge(made.phases, [alert for signal in told for alert in service.update(signal, now_s=0.0)])
 
 
-def verdict(phases: list[Phase], opened_s: Iterable[float]) -> Verdict:
-    """Compare the times at which alerts became warnings with what was injected."""
-    opened = sorted(opened_s)
-    faults = [phase for phase in phases if not phase.healthy]
-    caught = [any(f.start_s <= t <= f.end_s for t in opened) for f in faults]
-    return Verdict(
-        [f.name for f, found in zip(faults, caught, strict=True) if found],
-        [f.name for f, found in zip(faults, caught, strict=True) if not found],
-        [t for t in opened if not any(f.start_s <= t <= f.end_s + GRACE_S for f in faults)],
-    )
-
-
-def openings(told: Iterable[Signal]) -> list[float]:
-    """When each episode of severity warning or above opened."""
-    found = {ep.id: ep.opened_s for signal in told for ep in signal.episodes if ep.severity != "info"}
-    return list(found.values())
-
-
-def naive_openings(made: Recording) -> list[float]:
-    """What anyone would try first: three sigmas of an EWMA of end-to-end times, one for each shape."""
-    level: dict[str, tuple[float, float, int]] = {}
-    opened: list[float] = []
-    last_s = -1e9
-    for batch in made:
-        times_s, values = np.frombuffer(batch.times_s), np.frombuffer(batch.end_to_end_ms, "<f4")
-        for time_s, shape, value in zip(
-            times_s, np.frombuffer(batch.shape_index, "<u2"), values, strict=True
-        ):
-            mean, variance, n = level.get(key := repr(batch.shapes[shape]), (float(value), 0.0, 0))
-            if n > 30 and value - mean > 3 * variance**0.5:
-                if time_s - last_s > GRACE_S:  # an alarm that goes on is one alarm
-                    opened.append(float(time_s))
-                last_s = float(time_s)
-            step = float(value) - mean
-            level[key] = mean + 0.05 * step, 0.95 * (variance + 0.05 * step**2), n + 1
-    return opened
+def caught(judgement: Judgement) -> list[str]:
+    """Names of the faults that were caught."""
+    return [verdict.phase.name for verdict in judgement.faults if verdict.caught]
 
 
 def blobs_of(values: F64, dtype: str) -> bytes:

@@ -34,6 +34,7 @@ class Bed:
                 "state_dir": folder,
                 "kafka": {"port": broker.port, "partitions": 8},
                 "processor": {"http_port": free_port(), "silence_s": 3600},
+                "agent": {"http_port": free_port(), "folder": folder / "shared"},
                 "decision": {"http_port": free_port()},
                 "history": {"http_port": free_port()},
                 "log": {"level": "error", "format": "json"},

@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
+import beside_the_runtime
 import load
 import msgspec
 from bed import Bed, bed
@@ -39,6 +40,7 @@ def main() -> None:
             place = Path(folder) / measure.__name__
             with bed(place) as machine:
                 measure(machine)
+    beside_the_runtime.main()
 
 
 def tell(measure: str, **figures: Any) -> None:

@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
 
 
-@pytest.mark.parametrize("module", ["layerwatch.agent.publisher", "layerwatch.probe"])
+@pytest.mark.parametrize("module", ["layerwatch.agent.server", "layerwatch.probe"])
 def test_importing_it_loads_no_numerics_and_no_faust(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -36,7 +36,7 @@ def test_the_agent_installs_on_python_310_without_numerics_and_has_the_command_l
     subprocess.run([UV, "venv", "-q", "--python", _python310(), venv], check=True)
     subprocess.run([UV, "pip", "install", "-q", "--python", python, f"{CHECKOUT}[agent]"], check=True)
 
-    code = "import sys, layerwatch.agent.publisher, layerwatch.hosting.kafka; print(sys.version_info[:2])"
+    code = "import sys, layerwatch.agent.server, layerwatch.probe, layerwatch.hosting.kafka; print(sys.version_info[:2])"
     imported = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert imported.stdout.strip() == "(3, 10)"
     shown = subprocess.run(

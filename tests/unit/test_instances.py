@@ -9,7 +9,7 @@ import pytest
 from detection import models
 from prometheus_client import CollectorRegistry
 
-from layerwatch.detectors.instance_stage import HOT
+from layerwatch.detectors.instance_stage import HOT, no_priors
 from layerwatch.processor.catalogue import Catalogue
 from layerwatch.processor.instances import Instances
 
@@ -20,6 +20,7 @@ class KnowsNothing:
     def __init__(self) -> None:
         self.manifests: dict[str, object] = {}
         self.models = models()
+        self.priors = no_priors()
 
 
 def test_an_instance_whose_state_another_version_wrote_learns_anew(caplog: pytest.LogCaptureFixture) -> None:

@@ -54,7 +54,7 @@ def test_a_file_that_is_missing_or_of_another_kind_is_refused_with_what_is_read(
     other = tmp_path / "a.csv"
     other.write_text("1,2")
     for path in (tmp_path / "absent.npz", other):
-        with pytest.raises(ConfigError, match=r"\.npz or \.parquet"):
+        with pytest.raises(ConfigError, match=r"\.npz, \.parquet or \.lwlog"):
             open_recording(path)
 
 

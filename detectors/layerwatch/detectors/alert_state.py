@@ -57,8 +57,13 @@ class AlertState(msgspec.Struct):
     def cause(self) -> str:
         return self.worst.episode.causes[0].cause
 
-    def is_same(self, episode: Episode) -> bool:
-        """Whether an episode on another instance is the same trouble: of a kind, for one reason, and felt or not."""
+    def is_same(self, episode: Episode, engine: str) -> bool:
+        """Whether an episode on another instance is the same trouble: of a kind, for one reason, and felt or not.
+
+        What is said of a build is the same for all instances that run it.
+        """
+        if self.kind == "engine_regression":
+            return episode.kind == self.kind and self.worst.engine == engine
         felt = episode.severity != "info"
         return (self.kind, self.cause, self.felt) == (episode.kind, episode.causes[0].cause, felt)
 
@@ -108,6 +113,8 @@ class AlertState(msgspec.Struct):
         updated_s = max(self.emitted_s, *(e.updated_s for e in episodes))
         severity = "info" if self.held and not self.paged else self.severity
         said = f"{self.resolved}|{severity}|{self.cause}|{sorted(self.showing)}"
+        if self.kind == "engine_regression":  # its verdict comes after the fact
+            said += f"|{sorted({layer.group for layer in self.worst.episode.layers})}"
         if said == self.emitted and updated_s - self.emitted_s < _EVERY_S:
             return None
         self.revision += 1

@@ -110,6 +110,12 @@ class ShapeBaseline:
             self._solve()
             self._next_solve = int(self.seen * 1.5)
 
+    def shift(self, log_ratio: float) -> None:
+        """Expect all latencies to be longer by so much: the level of an instance that differs from the build's."""
+        if self._weights is not None:
+            self._weights[0] += log_ratio
+            self._moment += self._gram[:, :1] * log_ratio
+
     def _weight(self, points: list[Point]) -> int:
         """0 to pass over a message: once all its shapes are settled, one of four stands for the four."""
         cells = [self._cells.get(point.cell) for point in points]

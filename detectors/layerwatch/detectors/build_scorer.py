@@ -10,15 +10,18 @@ from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors.arrays import F64, Bools, State
 from layerwatch.detectors.baseline import SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions
+from layerwatch.detectors.build_comparison import BuildComparison
+from layerwatch.detectors.build_reference import BuildReference, LaneReference, OwnLevels
 from layerwatch.detectors.causes import causes_of, is_seen_by_counters, pattern_of
 from layerwatch.detectors.comparison import Compared, subtract_layers
 from layerwatch.detectors.episode import OpenEpisode
 from layerwatch.detectors.execution_watch import ExecutionWatch
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.gpu import GpuCounters
+from layerwatch.detectors.instance_offset import InstanceOffsets
 from layerwatch.detectors.lane import Lane
 from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
-from layerwatch.detectors.level_notice import MATERIAL, LevelNotice, sentence, step_cause, stepped
+from layerwatch.detectors.level_notice import LevelNotice, is_material, sentence, step_cause, stepped
 from layerwatch.detectors.level_watch import LevelShift
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
@@ -28,6 +31,7 @@ from layerwatch.detectors.slow.path import SlowPath
 from layerwatch.detectors.window_watch import WindowWatch
 from layerwatch.schemas.alerts import Cause
 from layerwatch.schemas.engines import Layer, Manifest
+from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.signals import Episode
 
 _CHUNK = 32  # executions judged at once
@@ -60,6 +64,9 @@ class BuildScorer:
             tuple[LevelShift, list[Layer]]
         ] = []  # that requests feel, as the latest blocks show them
         self.episode: OpenEpisode | None = None
+        self._own: dict[int, OwnLevels] = {}
+        self._offsets: InstanceOffsets | None = None  # while the level after a prior is learnt
+        self.comparison: BuildComparison | None = None  # with the build that was served before
 
     @property
     def warming_up(self) -> bool:
@@ -85,7 +92,10 @@ class BuildScorer:
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
             self._learn(batch, compared, healthy)
             self._feed_slow(batch, compared, healthy, models)
+            if self.comparison is not None:
+                self.comparison.add(batch, compared.points, healthy & ~compared.skip)
         self._close_if_over(batch.clock_s, closed)
+        closed += self._compared(batch.clock_s)
         closed += self.slow.episodes
         if self.episode is not None and self.episode.announced:
             closed.append(self.episode.snapshot(self._names))
@@ -93,17 +103,31 @@ class BuildScorer:
 
     def close(self, clock_s: float) -> list[Episode]:
         """End what is open: the instance has left, or runs another build now."""
-        ended = self._notice.close(clock_s) + self.slow.close(clock_s) + self._end_episode(clock_s)
+        begun = self.comparison is not None and self.comparison.begun
+        ended = [self.comparison.episode(closed_s=clock_s)] if self.comparison is not None and begun else []
+        self.comparison = None
+        ended += self.slow.close(clock_s)
         self.slow = self.slow.resting()
-        return ended
+        return ended + self._notice.close(clock_s) + self._close_episode(clock_s)
 
-    def _end_episode(self, clock_s: float) -> list[Episode]:
+    def _close_episode(self, clock_s: float) -> list[Episode]:
         if self.episode is None:
             return []
         snapshot = self.episode.snapshot(self._names, closed_s=clock_s)
         self.episode = None
         self._clear()
         return [snapshot]
+
+    def compare_with(self, reference: BuildReference, *, returned: bool) -> None:
+        """Hold the executions to come against another build; `returned`: this one has served here before."""
+        self.comparison = BuildComparison(
+            self._instance, self._manifest.engine, reference, self._names, returned
+        )
+
+    def resume_comparison(self, reference: BuildReference, state: State, heavy: State | None) -> None:
+        self.comparison = BuildComparison.restore(
+            self._instance, self._manifest.engine, reference, self._names, state, heavy
+        )
 
     def reboot(self) -> None:
         """Forget the old process's latest executions; the first of the new one are cold."""
@@ -166,8 +190,9 @@ class BuildScorer:
         if was_warming and not self.warming_up:
             self._gpu.learn()
         if b == len(batch):
-            findings += self._levels(compared, float(rows[-1, e.TIME])) + self._clipping(batch)
-        findings += self._windows.step(
+            findings += self._levels(compared, float(rows[-1, e.TIME]), models) + self._clipping(batch)
+        findings = _heard(findings, models)
+        windows = self._windows.step(
             rows,
             self._executions.ring,
             self._layers.ring,
@@ -175,6 +200,7 @@ class BuildScorer:
             suspicious=bool(findings),
             sampled_all=all_sampled,
         )
+        findings += _heard(windows, models)
         hit = bool((rows[:, e.HIT] > 0).any() or (len(layers) and (layers[:, -1] > 0).any()))
         time_s = float(rows[-1, e.TIME])
         if self.episode is None and findings:
@@ -188,8 +214,10 @@ class BuildScorer:
         self._follow(self.episode, batch, compared, a, b, findings, hit, time_s)
         return False
 
-    def _levels(self, compared: Compared, time_s: float) -> list[Finding]:
+    def _levels(self, compared: Compared, time_s: float, models: Models) -> list[Finding]:
         """Steps that requests feel; smaller ones become a notice."""
+        if self._offsets is not None and self._offsets.young:
+            return []
         judged = [
             self._lanes[sampled.profile].levels.add(sampled, self.episode is None)
             for sampled in compared.sampled
@@ -198,11 +226,13 @@ class BuildScorer:
         if self.warming_up or (self.episode is not None and not self.episode.is_step):
             return []
         shifts = [
-            (s, self._names[p]) for p, lane in self._lanes.items() if (s := lane.levels.shift) is not None
+            (s, self._names[p])
+            for p, lane in self._lanes.items()
+            if (s := lane.levels.shift) is not None and s.channel not in models.silenced
         ]
         if any(judged):
             self._notice.show(shifts, time_s)
-        self._steps = [found for found in shifts if found[0].share >= MATERIAL]
+        self._steps = [found for found in shifts if is_material(found[0])]
         return [Finding(s.channel, s.score, s.threshold, s.onset_s) for s, _ in self._steps]
 
     def _clipping(self, batch: Executions) -> list[Finding]:
@@ -250,6 +280,9 @@ class BuildScorer:
             name = self._manifest.ranges[watch.worst].name
             text = f"{watch.clipped:.1%} of {name} is at or past its calibrated range, {watch.usual:.2%} at most before"
             return [Cause("quantization_range", 0.9, text), Cause("input_drift", 0.5, text)]
+        if episode.is_spikes:
+            share = episode.findings["spikes"].score
+            return [Cause("unknown", 0.3, f"{share:.2%} of the executions take four times as long or more")]
         causes = causes_of(
             pattern_of(
                 self._executions.ring.since(episode.onset_s - _CONTEXT_S),
@@ -276,7 +309,27 @@ class BuildScorer:
 
     def _close_if_over(self, clock_s: float, closed: list[Episode]) -> None:
         if self.episode is not None and self.episode.over(clock_s):
-            closed += self._end_episode(clock_s)
+            closed += self._close_episode(clock_s)
+
+    def _compared(self, clock_s: float) -> list[Episode]:
+        """What is known of this build against the one before; its end once nothing more is to be said."""
+        if self.comparison is None or not self.comparison.begun:
+            return []
+        if not self.comparison.over:
+            return [self.comparison.episode()]
+        ended = self.comparison.episode(closed_s=clock_s)
+        self.comparison = None
+        return [ended]
+
+    def reference(self) -> BuildReference:
+        """This build as others are held against it; follows what is learnt."""
+        lanes = {
+            profile: LaneReference(
+                self._names[profile], self._lanes[profile].baseline, own.blocks, own.levels
+            )
+            for profile, own in self._own.items()
+        }
+        return BuildReference(self._manifest.engine, self._end_to_end, lanes)
 
     def _clear(self) -> None:
         self._executions.clear()
@@ -288,12 +341,53 @@ class BuildScorer:
 
     def _learn(self, batch: Executions, compared: Compared, healthy: Bools) -> None:
         fit = healthy & ~compared.skip
+        if self._offsets is not None:
+            self._follow_instance(self._offsets, compared, fit)
         plain = fit & ~batch.switched
         if plain.any():
             log_ms = np.log(batch.end_to_end_ms[plain])[:, None]
             self._end_to_end.learn(compared.points, batch.shape[plain], log_ms)
         for block in batch.layers:
             self._lanes[block.profile].learn(batch, block, compared.points, fit[block.rows])
+        for sampled in compared.sampled:
+            if sampled.profile not in self._own:
+                self._own[sampled.profile] = OwnLevels(self._names[sampled.profile])
+            self._own[sampled.profile].learn(
+                sampled, compared.points, batch.shape[sampled.rows], fit[sampled.rows]
+            )
+
+    def _follow_instance(self, offsets: InstanceOffsets, compared: Compared, fit: Bools) -> None:
+        """After a prior was taken up: move the baselines to this instance's own level."""
+        lanes = {profile: lane.baseline for profile, lane in self._lanes.items()}
+        offsets.follow(compared, fit, self._end_to_end, lanes)
+        if offsets.settled and self.episode is None:
+            self._gpu.learn()  # other instances' usual counters were a start and no more
+            self._offsets = None
+
+    def prior(self) -> State:
+        """What another instance of this build can start from: nothing that concerns this one's own executions."""
+        hot = self.hot() | {"episode": None, "comparison": None, "last_s": 0.0, "cold": _COLD_EXECUTIONS}
+        hot["notice"] = LevelNotice(self._instance, self._manifest.engine).state()
+        start = BuildScorer.restore("", self._manifest, hot, self.heavy() | {"offsets": None}, None)
+        start._clear()
+        start.slow.interrupt()
+        start._gpu.clear()
+        return {"hot": start.hot(), "heavy": start.heavy()}
+
+    @classmethod
+    def from_prior(cls, instance: str, manifest: Manifest, prior: State) -> BuildScorer:
+        """From what `prior` gave on another instance; scores at once. Raises InvalidRecord (bad_prior)."""
+        try:
+            self = cls.restore(instance, manifest, prior["hot"], prior["heavy"], None)
+            counts = {profile: len(layers) for profile, layers in self._names.items()}
+            if any(lane.baseline.outputs != counts[profile] for profile, lane in self._lanes.items()):
+                raise ValueError("other layers than its manifest")
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidRecord(
+                "bad_prior", f"the prior of {manifest.engine} cannot be used: {error}"
+            ) from error
+        self._offsets = InstanceOffsets(list(self._lanes))
+        return self
 
     def _feed_slow(self, batch: Executions, compared: Compared, healthy: Bools, models: Models) -> None:
         fit = healthy & ~compared.skip & ~batch.switched
@@ -314,6 +408,7 @@ class BuildScorer:
             "notice": self._notice.state(),
             "levels": {str(profile): lane.levels.hot() for profile, lane in self._lanes.items()},
             "episode": None if self.episode is None else self.episode.state(),
+            "comparison": None if self.comparison is None else self.comparison.state(),
         }
 
     def heavy(self) -> State:
@@ -321,6 +416,9 @@ class BuildScorer:
         return {
             "end_to_end": self._end_to_end.state(),
             "lanes": {str(profile): lane.state() for profile, lane in self._lanes.items()},
+            "own": {str(profile): own.state() for profile, own in self._own.items()},
+            "comparison": None if self.comparison is None else self.comparison.heavy(),
+            "offsets": None if self._offsets is None else self._offsets.state(),
         }
 
     @classmethod
@@ -346,4 +444,14 @@ class BuildScorer:
             for profile, state in hot["levels"].items():
                 if int(profile) in self._lanes:
                     self._lanes[int(profile)].levels.load(state)
+            self._own = {
+                int(profile): OwnLevels.restore(self._names[int(profile)], state)
+                for profile, state in heavy["own"].items()
+            }
+            offsets = heavy["offsets"]
+            self._offsets = None if offsets is None else InstanceOffsets.restore(offsets)
         return self
+
+
+def _heard(findings: list[Finding], models: Models) -> list[Finding]:
+    return [finding for finding in findings if finding.channel not in models.silenced]

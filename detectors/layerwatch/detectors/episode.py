@@ -28,6 +28,7 @@ KIND_OF_CHANNEL = {
     "host_tail": "host_gap",
     "host_level": "host_gap",
     "end_to_end_tail": "request_latency",
+    "spikes": "request_latency",
     "isolation_forest": "request_latency",
     "forecast": "request_latency",
 }
@@ -37,6 +38,7 @@ _SETTLING_S = 2.0  # the cause is looked at again for so long after opening, the
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
 _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
+_SPIKES_QUIET_S = (10.0, 120.0)
 _SWITCH_QUIET_S = 6.0  # without a switch there is nothing to see: seconds apart, it is still the same trouble
 _SPARSE_EXECUTIONS, _SPARSE_S = 20, 5.0
 _CRITICAL_P50, _CRITICAL_P99 = 2.0, 5.0
@@ -86,6 +88,11 @@ class OpenEpisode:
         return set(self.findings) <= _STEPS
 
     @property
+    def is_spikes(self) -> bool:
+        """Whether it is rare executions that take far too long, and nothing else."""
+        return set(self.findings) == {"spikes"}
+
+    @property
     def settling(self) -> bool:
         return self.updated_s - self.opened_s <= _SETTLING_S
 
@@ -114,6 +121,8 @@ class OpenEpisode:
         """Quiet for long enough: in executions and in seconds, by how often hits came; or in seconds where few run."""
         quiet_s = clock_s - self.last_hit_s
         interval_s = 4 * (self.last_hit_s - self.opened_s) / max(self.hits, 1)
+        if self.is_spikes:
+            return quiet_s > min(max(interval_s, _SPIKES_QUIET_S[0]), _SPIKES_QUIET_S[1])
         rare = bool({"layer_slice", "profile_switch"} & set(self.findings)) and self.hits < 3
         least_s = _QUIET_S[1] if rare else min(max(interval_s, _QUIET_S[0]), _QUIET_S[1])
         if "profile_switch" in self.findings:
@@ -188,6 +197,8 @@ def summary_of(
             what += f", {len(layers) - 1}{'+' if len(layers) >= 10 else ''} more layers slower"
     elif kind == "host_gap":
         what = "executions wait between their layers"
+    elif channels == {"spikes"}:
+        what = "now and then an execution takes many times as long"
     elif kind == "divergence":
         what = "tensors leave their calibrated range"
     else:

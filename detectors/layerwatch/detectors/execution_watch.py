@@ -9,6 +9,7 @@ import numpy as np
 from layerwatch.detectors import learned
 from layerwatch.detectors.arrays import F64, Bools, State, clipped, median
 from layerwatch.detectors.finding import Finding
+from layerwatch.detectors.rare_scan import RareScan
 from layerwatch.detectors.ring import Ring
 from layerwatch.detectors.scan import Scan, ScanResult
 
@@ -25,6 +26,7 @@ _SWITCH_RATIO = 1.0  # log units: a switch of profile that costs 2.7x
 _SWITCHES = 4  # latest switches looked at
 _SWITCHES_SLOW = 3
 _DRIFT_EXECUTIONS = 2000
+_SPIKE = 1.4  # log units: four times as long as its shape should take
 _RATE_FLOOR = 5e-4  # healthy spikes of the host part come in clusters
 
 
@@ -35,7 +37,7 @@ class Thresholds:
 
 
 class ExecutionWatch:
-    """Channels `host_tail`, `end_to_end_tail`, `host_level` and `profile_switch`; needs `_WARM_UP` executions first."""
+    """Channels `host_tail`, `end_to_end_tail`, `host_level`, `spikes` and `profile_switch`; needs `_WARM_UP` executions first."""
 
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
@@ -43,6 +45,7 @@ class ExecutionWatch:
         self.drift = 0.0  # slow level of the host part, followed while healthy
         self._host = Scan(_RATE_FLOOR)
         self._end_to_end = Scan(_RATE_FLOOR)
+        self._spikes = RareScan()
         self._switches = Ring(_SWITCHES, 2)
 
     def step(self, rows: F64, sampled_all: bool) -> list[Finding]:
@@ -56,11 +59,13 @@ class ExecutionWatch:
         host = rows[:, HOST] - level
         hits = judged & ((host > self.thresholds.host) | self._locally(rows, host, sampled_all))
         slow = judged & (rows[:, RATIO] - level > self.thresholds.host + 0.4)
+        spikes = judged & (rows[:, RATIO] - level > _SPIKE)
         rows[:, HIT] = hits | slow
         self.ring.push(rows)
         findings = [
             _scan_finding("host_tail", self._host.push(rows[:, TIME], hits)),
             _scan_finding("end_to_end_tail", self._end_to_end.push(rows[:, TIME], slow)),
+            _scan_finding("spikes", self._spikes.push(rows[:, TIME], spikes)),
             self._level(),
             self._switched(rows),
         ]
@@ -73,6 +78,7 @@ class ExecutionWatch:
         hits = rows[:, HIT] > 0
         self._host.learn(hits)
         self._end_to_end.learn(hits)
+        self._spikes.learn()
         step = clipped(rows[:, HOST] - self.drift, 0.2).sum() / _DRIFT_EXECUTIONS
         self.drift += float(step)
 
@@ -82,6 +88,7 @@ class ExecutionWatch:
             self.ring.clear()
         self._host.clear()
         self._end_to_end.clear()
+        self._spikes.clear()
         self._switches.clear()
 
     def _warm_up(self) -> None:
@@ -131,6 +138,7 @@ class ExecutionWatch:
             "drift": self.drift,
             "host": self._host.state(),
             "end_to_end": self._end_to_end.state(),
+            "spikes": self._spikes.state(),
             "switches": self._switches.state(),
         }
 
@@ -141,6 +149,7 @@ class ExecutionWatch:
         self.ring, self.drift = Ring.restore(state["ring"]), state["drift"]
         self._host = Scan.restore(state["host"], _RATE_FLOOR)
         self._end_to_end = Scan.restore(state["end_to_end"], _RATE_FLOOR)
+        self._spikes = RareScan.restore(state["spikes"])
         self._switches = Ring.restore(state["switches"])
         return self
 

@@ -51,6 +51,10 @@ class GpuCounters:
         if len(self._ring) >= _WARM_UP:
             self._usual = _medians(self._ring.last(len(self._ring)))
 
+    def clear(self) -> None:
+        """Forget the latest samples; what is usual stays."""
+        self._ring.clear()
+
     def view(self, onset_s: float, until_s: float) -> GpuView | None:
         """Usual values beside those of a stretch of time; None without either."""
         rows = self._ring.since(onset_s - 0.3)

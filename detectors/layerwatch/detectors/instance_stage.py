@@ -10,7 +10,9 @@ import msgspec
 from layerwatch.detectors.arrays import State, pack, unpack
 from layerwatch.detectors.cursor import Cursor
 from layerwatch.detectors.models import Models
+from layerwatch.detectors.priors import Priors, records_of
 from layerwatch.detectors.scorer import Scorer
+from layerwatch.schemas.baselines import BaselineRecord
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.profiles import ProfileBatch
@@ -27,7 +29,7 @@ HOT, HEAVY, SLOW = "hot", "heavy", "slow"
 _HEARTBEAT_S = 1.0
 
 #: Of what `dump` gives; to be raised with any change to the state of a detector.
-_STATE_VERSION = 3
+_STATE_VERSION = 4
 
 #: A value of a table must stay under Kafka's 1 MiB a message.
 _HEAVY_BYTES = 900_000
@@ -36,10 +38,13 @@ _HEAVY_BYTES = 900_000
 class InstanceStage:
     """Folds one instance's messages, in order; a repeat gives None and changes nothing."""
 
-    def __init__(self, manifests: Mapping[str, Manifest], models: Models) -> None:
+    def __init__(
+        self, manifests: Mapping[str, Manifest], models: Models, known: Priors | None = None
+    ) -> None:
         self._manifests = manifests
+        self._priors = known
         self._cursor = Cursor()
-        self._scorer = Scorer(manifests, models)
+        self._scorer = Scorer(manifests, models, known)
         self._clock_s = 0.0
         self._heavy_s = -1.0
         self._heavy_learned = 0
@@ -94,10 +99,23 @@ class InstanceStage:
             self._told = signal
         return news
 
+    def told_priors(self, batch: ProfileBatch) -> list[BaselineRecord]:
+        """What others should know of the build of a message that was just folded in; mostly nothing."""
+        known, learned = self._priors, self._scorer.learned
+        if known is None or not learned or not known.is_due(batch.engine, learned, self._clock_s):
+            return []
+        prior = self._scorer.prior(batch.service, self._clock_s)
+        if prior is None:
+            return []
+        gpu_model = self._manifests[batch.engine].gpu_model
+        return records_of(prior, gpu_model, batch.instance, _STATE_VERSION)
+
     def _rebooted(self, batch: ProfileBatch) -> Scorer:
         """A new process on the same build keeps what was learnt of it, and starts its windows anew."""
         hot, heavy, slow = self._scorer.hot(), self._scorer.heavy(), self._scorer.slow()
-        scorer = Scorer.restore(batch.instance, self._manifests, self._scorer.models, hot, heavy, slow)
+        scorer = Scorer.restore(
+            batch.instance, self._manifests, self._scorer.models, hot, heavy, slow, self._priors
+        )
         scorer.reboot()
         return scorer
 
@@ -123,14 +141,19 @@ class InstanceStage:
 
     @classmethod
     def restore(
-        cls, instance: str, parts: Mapping[str, bytes], manifests: Mapping[str, Manifest], models: Models
+        cls,
+        instance: str,
+        parts: Mapping[str, bytes],
+        manifests: Mapping[str, Manifest],
+        models: Models,
+        known: Priors | None = None,
     ) -> InstanceStage:
         """From what `dump` gave.
 
         Raises MissingManifest when a build's manifest is not there (yet), InvalidRecord (state_version) for a state that
         another version of layerwatch has written.
         """
-        self = cls(manifests, models)
+        self = cls(manifests, models, known)
         try:
             head = unpack(parts[HOT])
         except (ValueError, zlib.error, msgspec.MsgspecError) as error:
@@ -141,9 +164,14 @@ class InstanceStage:
         slow = unpack(parts[SLOW]) if SLOW in parts else None
         self._cursor = Cursor(*head["cursor"])
         self._clock_s = self._heavy_s = head["clock_s"]
-        self._scorer = Scorer.restore(instance, manifests, models, head["scorer"], heavy, slow)
+        self._scorer = Scorer.restore(instance, manifests, models, head["scorer"], heavy, slow, known)
         self._heavy_learned, self._slow_written = self._scorer.learned, self._scorer.slow_blocks
         return self
+
+
+def no_priors() -> Priors:
+    """Priors that this version of the state can read: none yet."""
+    return Priors(_STATE_VERSION)
 
 
 def _standing(signal: Signal) -> tuple[object, ...]:

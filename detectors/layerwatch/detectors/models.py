@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -31,10 +31,14 @@ _DEEPEST = 64
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What the scorer uses besides statistics; each may be missing."""
+    """What the scorer uses besides statistics; each may be missing.
+
+    `silenced`: channels whose findings are not heard, for a study of what the others catch without them.
+    """
 
     forest: FlatForest | None = None
     lstm: LstmWeights | None = None
+    silenced: frozenset[str] = frozenset()
 
 
 def shipped() -> Models:
@@ -50,10 +54,10 @@ def updated(models: Models, record: ModelRecord) -> Models:
     """The models with a published one taken up; raises InvalidRecord when it does not fit this version's features."""
     if record.kind == "forest":
         _check_schema(record, SCHEMA)
-        return Models(forest_from(record.tensors), models.lstm)
+        return replace(models, forest=forest_from(record.tensors))
     if record.kind == "lstm":
         _check_schema(record, LSTM_SCHEMA)
-        return Models(models.forest, lstm_from(record.tensors))
+        return replace(models, lstm=lstm_from(record.tensors))
     raise InvalidRecord("unknown_model", f"kind {record.kind!r}: forest and lstm are known")
 
 

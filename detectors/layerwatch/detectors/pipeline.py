@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from layerwatch.detectors.decision_stage import LEASE_S, DecisionStage
-from layerwatch.detectors.instance_stage import InstanceStage
+from layerwatch.detectors.instance_stage import InstanceStage, no_priors
 from layerwatch.detectors.models import Models, shipped
 from layerwatch.detectors.service_stage import ServiceStage
 from layerwatch.schemas.alerts import Alert
@@ -32,6 +32,7 @@ class Pipeline:
         self._instances: dict[str, InstanceStage] = {}
         self._services: dict[str, ServiceStage] = {}
         self._decisions: dict[str, DecisionStage] = {}
+        self._priors = no_priors()
         self._last: dict[str, ProfileBatch] = {}  # of each instance that has not left
 
     def manifest(self, manifest: Manifest) -> None:
@@ -40,10 +41,12 @@ class Pipeline:
     def update(self, batch: ProfileBatch) -> tuple[list[Alert], list[Decision]]:
         """What a message adds to the alerts and decisions topics; raises InvalidRecord, and nothing has changed then."""
         if batch.instance not in self._instances:
-            self._instances[batch.instance] = InstanceStage(self._manifests, self._models)
+            self._instances[batch.instance] = InstanceStage(self._manifests, self._models, self._priors)
         signal = self._instances[batch.instance].update(batch)
         if signal is None:
             return [], []
+        for record in self._instances[batch.instance].told_priors(batch):
+            self._priors.take(record)
         self._last[batch.instance] = batch
         if batch.state == "leaving":
             del self._last[batch.instance]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from layerwatch.detectors.arrays import F64, State, median
 from layerwatch.detectors.batch import executions_of
 from layerwatch.detectors.build_scorer import BuildScorer
 from layerwatch.detectors.models import Models
+from layerwatch.detectors.priors import Prior, Priors, packed
 from layerwatch.schemas.engines import Manifest
-from layerwatch.schemas.errors import MissingManifest
+from layerwatch.schemas.errors import InvalidRecord, MissingManifest
 from layerwatch.schemas.profiles import ProfileBatch
 from layerwatch.schemas.signals import Episode
 
 #: Builds whose baselines an instance keeps: the present one, and those it may return to.
 _BUILDS = 3
+
+_PRIOR_EXECUTIONS = 1000  # that a baseline rests on before others may start from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,20 @@ class Scorer:
     Args:
         manifests: engine build to its manifest; may grow while in use.
         models: fitted models; `layerwatch.detectors.models.shipped()` has the default ones.
+        priors: what other instances know of builds; may grow while in use.
     """
 
-    def __init__(self, manifests: Mapping[str, Manifest], models: Models | None = None) -> None:
+    def __init__(
+        self,
+        manifests: Mapping[str, Manifest],
+        models: Models | None = None,
+        priors: Priors | None = None,
+    ) -> None:
         self._manifests = manifests
+        self._priors = priors
         self.models = models or Models()
         self._builds: dict[str, BuildScorer] = {}
+        self._borrowed: set[str] = set()  # of `_builds`: known from a prior, never served here
         self._current: str | None = None
 
     def update(self, batch: ProfileBatch) -> Evidence:
@@ -55,7 +67,7 @@ class Scorer:
         if manifest is None:
             raise MissingManifest(batch.engine)
         executions = executions_of(batch, manifest)
-        episodes = self._switch(batch.instance, manifest, batch.window_start_s)
+        episodes = self._switch(batch.instance, batch.service, manifest, batch.window_start_s)
         build = self._builds[batch.engine]
         episodes += build.update(executions, self.models)
         if batch.state in ("leaving", "crashed"):
@@ -69,18 +81,55 @@ class Scorer:
             slow_path=build.slow.status,
         )
 
-    def _switch(self, instance: str, manifest: Manifest, clock_s: float) -> list[Episode]:
+    def _switch(self, instance: str, service: str, manifest: Manifest, clock_s: float) -> list[Episode]:
         """Make the manifest's build the present one; what was open on another one ends."""
         engine = manifest.engine
         if engine == self._current:
             return []
-        closed = self._builds[self._current].close(clock_s) if self._current in self._builds else []
-        known = self._builds.pop(engine, None) or BuildScorer(instance, manifest)
+        if self._current is None:
+            self._borrow(instance, service, engine, clock_s)
+        before = next(reversed(self._builds.values()), None)
+        closed = before.close(clock_s) if before is not None else []
+        returned = engine in self._builds and engine not in self._borrowed
+        known = self._builds.pop(engine, None) or self._begun(instance, manifest, clock_s)
         self._builds[engine] = known  # newest last
+        self._borrowed.discard(engine)
+        if before is not None and before is not known:
+            known.compare_with(before.reference(), returned=returned)
         while len(self._builds) > _BUILDS:
             del self._builds[next(iter(self._builds))]
         self._current = engine
         return closed
+
+    def _begun(self, instance: str, manifest: Manifest, clock_s: float) -> BuildScorer:
+        """A build that is new to this instance: from its prior where there is one, else from nothing."""
+        prior = self._priors.of(manifest.engine, clock_s) if self._priors is not None else None
+        if prior is not None:
+            with suppress(InvalidRecord):
+                return BuildScorer.from_prior(instance, manifest, prior.state())
+        return BuildScorer(instance, manifest)
+
+    def _borrow(self, instance: str, service: str, engine: str, clock_s: float) -> None:
+        """For an instance's first build: the one that its siblings ran last is the one before."""
+        prior = self._priors.other_of(service, engine, clock_s) if self._priors is not None else None
+        manifest = self._manifests.get(prior.build) if prior is not None else None
+        if prior is not None and manifest is not None:
+            with suppress(InvalidRecord):
+                self._builds[prior.build] = BuildScorer.from_prior(instance, manifest, prior.state())
+                self._borrowed.add(prior.build)
+
+    def prior(self, service: str, at_s: float) -> Prior | None:
+        """What this instance could tell others of its present build; None while it knows too little or has trouble."""
+        build = self._builds.get(self._current or "")
+        if (
+            build is None
+            or build.warming_up
+            or build.episode is not None
+            or build.learned < _PRIOR_EXECUTIONS
+        ):
+            return None
+        assert self._current is not None
+        return Prior(self._current, service, at_s, build.learned, packed(build.prior()))
 
     def healthy(self) -> list[tuple[F64 | None, dict[str, float]]]:
         """What the latest update holds to fit models on: standardised windows, levels of blocks; from healthy chunks."""
@@ -98,7 +147,11 @@ class Scorer:
 
     def hot(self) -> State:
         """Small state that changes with every batch."""
-        return {"current": self._current, "builds": {engine: b.hot() for engine, b in self._builds.items()}}
+        return {
+            "current": self._current,
+            "borrowed": sorted(self._borrowed),
+            "builds": {engine: b.hot() for engine, b in self._builds.items()},
+        }
 
     @property
     def slow_blocks(self) -> tuple[str | None, int]:
@@ -122,9 +175,11 @@ class Scorer:
         hot: State,
         heavy: State | None,
         slow: State | None,
+        priors: Priors | None = None,
     ) -> Scorer:
         """Raises MissingManifest when a build's manifest is not there (yet)."""
-        self = cls(manifests, models)
+        self = cls(manifests, models, priors)
+        self._borrowed = set(hot["borrowed"])
         for engine, state in hot["builds"].items():
             manifest = manifests.get(engine)
             if manifest is None:
@@ -133,4 +188,10 @@ class Scorer:
                 instance, manifest, state, (heavy or {}).get(engine), (slow or {}).get(engine)
             )
         self._current = hot["current"]
+        for engine, state in hot["builds"].items():
+            compared = state["comparison"]
+            before = self._builds.get(compared["reference"]) if compared is not None else None
+            if before is not None:
+                saved = (heavy or {}).get(engine) or {}
+                self._builds[engine].resume_comparison(before.reference(), compared, saved.get("comparison"))
         return self

@@ -112,7 +112,7 @@ class ServiceStage:
             shows = mine is not None and mine.episode.closed_s is None
             if shows and alert.kind == episode.kind and mine and mine.episode.id not in told:
                 return alert  # under another id: the first stage has been restarted in between
-            if not shows and alert.is_same(episode):
+            if not shows and alert.is_same(episode, signal.engine):
                 return alert
         return None
 

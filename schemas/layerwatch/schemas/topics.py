@@ -7,6 +7,7 @@ import msgspec
 _DAY_MS = 86_400_000
 
 ENGINES = "layerwatch.engines"
+BASELINES = "layerwatch.baselines"
 PROFILES = "layerwatch.profiles"
 SIGNALS = "layerwatch.signals"
 MODELS = "layerwatch.models"
@@ -14,6 +15,7 @@ ALERTS = "layerwatch.alerts"
 ALERTS_CURRENT = "layerwatch.alerts.current"
 DECISIONS = "layerwatch.decisions"
 DECISIONS_CURRENT = "layerwatch.decisions.current"
+CONTROL = "layerwatch.control"
 DEADLETTER = "layerwatch.deadletter"
 
 
@@ -48,6 +50,7 @@ _CHANGELOGS = (
 
 TOPICS = (
     Topic(ENGINES, "engine build", None, catalogue=True),
+    Topic(BASELINES, "engine build/part", None, catalogue=True),
     Topic(PROFILES, "instance", _DAY_MS),
     Topic(SIGNALS, "service", _DAY_MS),
     Topic(MODELS, "build/kind/stream", None, catalogue=True),
@@ -55,6 +58,7 @@ TOPICS = (
     Topic(ALERTS_CURRENT, "alert id", None),
     Topic(DECISIONS, "target", 30 * _DAY_MS),
     Topic(DECISIONS_CURRENT, "target", None),
+    Topic(CONTROL, "instance", None),
     Topic(DEADLETTER, "source topic", 7 * _DAY_MS, catalogue=True),
     *_CHANGELOGS,
 )

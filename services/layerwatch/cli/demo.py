@@ -16,12 +16,12 @@ from layerwatch.cli import ask
 from layerwatch.cli.follow import Follower
 from layerwatch.cli.stack import Stack
 from layerwatch.cli.up import where_to_look
+from layerwatch.evaluation.verdict import Judgement, judge
 from layerwatch.hosting import kafka, logs, settings
 from layerwatch.recording.open import open_recording
 from layerwatch.recording.publish import publish
 from layerwatch.recording.recording import Recording
 from layerwatch.recording.shift import starting_at
-from layerwatch.recording.verdict import Found, Verdict, found_of, judge
 from layerwatch.schemas.errors import LayerwatchError
 
 _RECORDING = Path(__file__).resolve().parents[3] / "tests" / "data" / "resnet50-h200.npz"
@@ -45,13 +45,13 @@ def command(file: Path, speed: float) -> None:
     try:
         console.print("Starting Kafka, processor, decision centre and history ...")
         stack.start().wait_ready(90)
-        verdicts, false_alarms = _watch(stack, recording, speed, console)
-        _tell(verdicts, false_alarms, console)
+        judgement = _watch(stack, recording, speed, console)
+        _tell(judgement, console)
         if sys.stdout.isatty():
             console.print(where_to_look(stack))
             threading.Event().wait()
-        found = all(v.caught and v.cause_right is not False for v in verdicts) and not false_alarms
-        code = 0 if found else 1
+        found = all(v.caught and v.cause_right is not False for v in judgement.faults)
+        code = 0 if found and not judgement.false_alarms else 1
     except KeyboardInterrupt:
         code = _INTERRUPTED
     finally:
@@ -59,9 +59,7 @@ def command(file: Path, speed: float) -> None:
     sys.exit(code)
 
 
-def _watch(
-    stack: Stack, recording: Recording, speed: float, console: Console
-) -> tuple[list[Verdict], list[Found]]:
+def _watch(stack: Stack, recording: Recording, speed: float, console: Console) -> Judgement:
     """Replay so that the recording's end is the present, and follow what comes of it."""
     took_s = (recording.end_s - recording.start_s) / speed
     recording = starting_at(recording, time.time() + took_s - (recording.end_s - recording.start_s))
@@ -84,7 +82,7 @@ def _watch(
     follower.until_quiet(_SETTLE_S)
     follower.close()
     _ask_history(stack, follower, console)
-    return judge(recording.phases, found_of(follower.alerts))
+    return judge(recording.phases, follower.alerts)
 
 
 def _ask_history(stack: Stack, follower: Follower, console: Console) -> None:
@@ -101,22 +99,23 @@ def _ask_history(stack: Stack, follower: Follower, console: Console) -> None:
     console.print(f"\nGET {stack.settings.history.base_url}/v1/alerts: all {len(ids)} alerts are on record\n")
 
 
-def _tell(verdicts: list[Verdict], false_alarms: list[Found], console: Console) -> None:
+def _tell(judgement: Judgement, console: Console) -> None:
     table = Table("injected", "found", "after", "first cause", "worst layer", box=None)
-    for verdict in verdicts:
-        first = verdict.alerts[0] if verdict.alerts else None
+    for verdict in judgement.faults:
+        first = verdict.first
         table.add_row(
             verdict.phase.name,
             "yes" if verdict.caught else "[red]no[/red]",
             f"{verdict.delay_s:.1f} s" if verdict.delay_s is not None else "",
-            first.causes[0] + (" (not what was injected)" if verdict.cause_right is False else "")
+            first.cause + (" (not what was injected)" if verdict.cause_right is False else "")
             if first
             else "",
             first.where[:60] if first else "",
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-    caught = sum(verdict.caught for verdict in verdicts)
-    console.print(f"\n{caught} of {len(verdicts)} injected faults found, {len(false_alarms)} false alarms\n")
+    faults, false_alarms = judgement.faults, judgement.false_alarms
+    caught = sum(verdict.caught for verdict in faults)
+    console.print(f"\n{caught} of {len(faults)} injected faults found, {len(false_alarms)} false alarms\n")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,23 @@ class KafkaSettings(_Section):
         return self.bootstrap or f"127.0.0.1:{self.port}"
 
 
+class AgentSettings(_Section):
+    folder: Path = Field(Path("/dev/shm/layerwatch"), description="shared with the runtimes of this host")
+    http_port: int = Field(
+        19313, ge=0, le=65535, description="/healthz and /metrics on loopback; 0 picks one"
+    )
+    window_s: float = Field(1, gt=0, le=10, description="between two messages of an instance")
+    ceiling_pct: float = Field(
+        0.5, gt=0, description="latency that sampling may cost, in percent of the mean"
+    )
+    raised_ceiling_pct: float = Field(
+        10, gt=0, description="the same while an instance is suspected or a build is new"
+    )
+    dcgm_url: str | None = Field(
+        None, description="/metrics of a DCGM exporter; unset: NVML where it is installed"
+    )
+
+
 class ProcessorSettings(_Section):
     http_port: int = Field(
         19311, ge=0, le=65535, description="/healthz and /metrics on loopback; 0 picks one"
@@ -96,6 +113,7 @@ class Settings(BaseSettings):
         None, description="models fitted by `layerwatch train`; unset: the shipped ones"
     )
     kafka: KafkaSettings = KafkaSettings()
+    agent: AgentSettings = AgentSettings()
     processor: ProcessorSettings = ProcessorSettings()
     decision: DecisionSettings = DecisionSettings()
     history: HistorySettings = HistorySettings()

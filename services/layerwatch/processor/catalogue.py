@@ -1,4 +1,4 @@
-"""Manifests and models: compacted topics that every processor reads whole, in a thread of its own."""
+"""Manifests, models and priors of builds: compacted topics that every processor reads whole, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
+from layerwatch.detectors.instance_stage import no_priors
 from layerwatch.detectors.models import Models, updated
 from layerwatch.hosting import kafka
 from layerwatch.hosting.settings import Settings
 from layerwatch.schemas import topics
+from layerwatch.schemas.baselines import BaselineRecord
 from layerwatch.schemas.codec import Reader
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.errors import InvalidRecord, MissingManifest, Unavailable
@@ -27,16 +29,18 @@ _POLL_S = 0.05
 
 
 class Catalogue:
-    """`manifests` by engine build, and `models` as published since; both grow while in use."""
+    """`manifests` by engine build, `models` as published since, `priors` of builds; all grow while in use."""
 
     def __init__(self, settings: Settings, models: Models, wait_s: float) -> None:
         self.manifests: dict[str, Manifest] = {}
         self.models = models
+        self.priors = no_priors()
         self._settings = settings
         self._wait_s = wait_s
         self._given_up: set[str] = set()
         self._read_manifest = Reader(Manifest)
         self._read_model = Reader(ModelRecord)
+        self._read_baseline = Reader(BaselineRecord)
         self._loaded = threading.Event()
         self._thread = threading.Thread(target=self._run, name="catalogue", daemon=True)
 
@@ -67,7 +71,7 @@ class Catalogue:
 
     def _follow(self) -> None:
         consumer = kafka.consumer(self._settings)
-        partitions = [TopicPartition(topic, 0) for topic in (topics.ENGINES, topics.MODELS)]
+        partitions = [TopicPartition(topic, 0) for topic in (topics.ENGINES, topics.MODELS, topics.BASELINES)]
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         ends = consumer.end_offsets(partitions)
@@ -86,6 +90,8 @@ class Catalogue:
                 manifest = self._read_manifest.decode(record.value or b"")
                 self.manifests[manifest.engine] = manifest
                 self._given_up.discard(manifest.engine)
+            elif record.topic == topics.BASELINES:
+                self.priors.take(self._read_baseline.decode(record.value or b""))
             else:
                 model = self._read_model.decode(record.value or b"")
                 self.models = updated(self.models, model)

@@ -55,16 +55,16 @@ class Instances:
         return record.instance.encode()
 
     def restore(self, key: bytes, parts: Mapping[str, bytes]) -> InstanceStage:
-        manifests, models = self._catalogue.manifests, self._catalogue.models
+        manifests, models, priors = self._catalogue.manifests, self._catalogue.models, self._catalogue.priors
         if HOT not in parts:
-            return InstanceStage(manifests, models)
+            return InstanceStage(manifests, models, priors)
         try:
-            return InstanceStage.restore(key.decode(), parts, manifests, models)
+            return InstanceStage.restore(key.decode(), parts, manifests, models, priors)
         except MissingManifest:
             raise
         except InvalidRecord as error:  # after an upgrade: what was learnt is lost, what comes is not
             log.warning("%s learns anew: %s", key.decode(), error)
-            return InstanceStage(manifests, models)
+            return InstanceStage(manifests, models, priors)
 
     def fold(self, state: InstanceStage, record: ProfileBatch) -> list[Outgoing]:
         state.take_up(self._catalogue.models)
@@ -73,10 +73,18 @@ class Instances:
             self._repeated.inc()
             return []
         self._executions.inc(signal.executions)
+        priors = self._priors_told(state, record)
         if not (state.is_news(signal) or self._is_due(signal.instance)):
-            return []
+            return priors
         self._told_s[signal.instance] = time.monotonic()
-        return [Outgoing(topics.SIGNALS, signal.service.encode(), encode(signal))]
+        return [*priors, Outgoing(topics.SIGNALS, signal.service.encode(), encode(signal))]
+
+    def _priors_told(self, state: InstanceStage, record: ProfileBatch) -> list[Outgoing]:
+        """What the instance tells all others of its build; known here at once, so that no sibling tells it again."""
+        told = state.told_priors(record)
+        for prior in told:
+            self._catalogue.priors.take(prior)
+        return [Outgoing(topics.BASELINES, prior.key.encode(), encode(prior)) for prior in told]
 
     def _is_due(self, instance: str) -> bool:
         """Whether the service would take the instance for silent if it heard nothing: the clock of the present counts."""

@@ -14,11 +14,12 @@ from layerwatch.schemas.profiles import COUNTER_COLUMNS, ProfileBatch
 def starting_at(recording: Recording, time_s: float) -> Recording:
     """The recording with its first window starting at `time_s`, in unix seconds."""
     by_s = time_s - min(batch.window_start_s for batch in recording)
-    batches = [_shifted(batch, by_s) for batch in recording]
+    batches = [shifted(batch, by_s) for batch in recording]
     return replace(recording, batches=batches, phases=[_moved(phase, by_s) for phase in recording.phases])
 
 
-def _shifted(batch: ProfileBatch, by_s: float) -> ProfileBatch:
+def shifted(batch: ProfileBatch, by_s: float) -> ProfileBatch:
+    """A message whose window, executions and counters happened so much later."""
     return msgspec.structs.replace(
         batch,
         window_start_s=batch.window_start_s + by_s,

@@ -1,1 +1,1 @@
-"""Fits models and publishes them. The only place that imports scikit-learn and torch."""
+"""Fits models and publishes them. The only place that imports torch."""

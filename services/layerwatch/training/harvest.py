@@ -37,7 +37,7 @@ def harvest(
                 out.windows.append(window)
             for name, level in levels.items():
                 runs.setdefault((batch.instance, name), []).append(level)
-        if evidence.episodes:  # a gap: what comes after it is another run
+        if any(e.severity != "info" for e in evidence.episodes):  # a gap: what comes after it is another run
             out.levels += [np.array(run) for run in runs.values()]
             runs.clear()
         progress(done)

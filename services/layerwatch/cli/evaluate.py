@@ -1,0 +1,108 @@
+"""`layerwatch evaluate`: the detectors on recordings, judged by their labels, beside naive detectors."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from layerwatch.cli.numbers import Positive
+from layerwatch.hosting.files import replace_whole
+from layerwatch.schemas.errors import ConfigError
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("evaluate")
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.option(
+    "--sample",
+    "samples",
+    multiple=True,
+    type=Positive(most=1),
+    metavar="R",
+    help="Keep the layers of this share of the executions only; may be repeated.  [default: 1]",
+)
+@click.option("--without-counters", is_flag=True, help="Hide the GPU's counters, as on GPUs before Hopper.")
+@click.option(
+    "--shuffle",
+    "shuffles",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Judge N other orders of each recording's phases instead, each after another time to learn.",
+)
+@click.option("--json", "out", type=_FILE, metavar="OUT", help="Write all that is found here, as JSON.")
+@click.option(
+    "--report", type=_FILE, metavar="OUT.html", help="Write a page with a picture of each recording here."
+)
+@click.option(
+    "--power",
+    "seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Instead: inject faults of known size into the healthy executions, N times each, and count what is found.",
+)
+@click.option(
+    "--safety-net",
+    is_flag=True,
+    help="Instead: silence the channel that caught each fault first, and see what still catches it.",
+)
+def command(
+    files: tuple[Path, ...],
+    samples: tuple[float, ...],
+    without_counters: bool,
+    shuffles: int | None,
+    out: Path | None,
+    report: Path | None,
+    seeds: int | None,
+    safety_net: bool,
+) -> None:
+    """Run the detectors over the recordings FILES (.npz or .parquet) and judge what they find.
+
+    Phases that a recording labels are read by the judgement alone. Without phases, what was found is listed.
+    """
+    if seeds is not None and safety_net:
+        raise click.UsageError("--power and --safety-net are two studies: run one after the other")
+    if report is not None and (seeds is not None or safety_net):
+        raise click.UsageError("--report shows verdicts: leave out --power and --safety-net")
+    if shuffles is not None and (seeds is not None or safety_net):
+        raise click.UsageError("--shuffle is for verdicts: leave out --power and --safety-net")
+    # Small matrices: a thread of BLAS costs more than it gives. To be set before numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from layerwatch.cli import studies
+    from layerwatch.evaluation.conditions import Condition
+
+    conditions = [Condition(sample, not without_counters) for sample in samples or (1.0,)]
+    if seeds is not None:
+        _write_json(out, {"studies": studies.power(files, conditions, seeds)})
+    elif safety_net:
+        _write_json(out, {"studies": studies.net(files, conditions)})
+    else:
+        _verdicts(studies.verdicts(files, conditions, shuffles or 0), out, report)
+
+
+def _verdicts(evaluations: list[Any], out: Path | None, report: Path | None) -> None:
+    from layerwatch.cli.verdicts import show
+    from layerwatch.evaluation.record import record_of
+    from layerwatch.evaluation.report.page import page_of
+
+    show(evaluations)
+    _write_json(out, record_of(evaluations))
+    if report is not None:
+        _write(report, page_of(evaluations))
+
+
+def _write_json(path: Path | None, document: dict[str, Any]) -> None:
+    if path is not None:
+        _write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        replace_whole(path, text.encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; name another file") from error

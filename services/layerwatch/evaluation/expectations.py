@@ -1,0 +1,50 @@
+"""What each kind of injected fault should be called: the one table that judges causes and layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Right answers for a faulty phase.
+
+    `causes`: right first causes. `block`: part of the first layer's group, None where no layer is the right one.
+    `kind` and `severity`: the alerts that count as catching it; every kind, from warning up, unless said otherwise.
+    """
+
+    causes: frozenset[str] = frozenset()
+    block: str | None = None
+    kind: str | None = None
+    severity: str = "warning"
+
+
+def _any(*causes: str) -> Expectation:
+    return Expectation(frozenset(causes))
+
+
+_CLIPPED = _any("quantization_range", "input_drift")
+
+_BY_PHASE = {
+    "cotenant_compute": _any("gpu_contention"),
+    "cotenant_membw": _any("gpu_contention", "memory_bandwidth"),
+    "cotenant_burst": _any("gpu_contention"),
+    "cotenant_h2d": _any("pcie_contention"),
+    "stream_membw": _any("memory_bandwidth"),
+    "cpu_starve": _any("host_starvation"),
+    "switching_context": _any("profile_switch"),
+    "input_x2": _CLIPPED,
+    "input_x4": _CLIPPED,
+    "input_x8": _CLIPPED,
+    "one_channel_x6": _CLIPPED,
+    # A build that is slower in one block on long inputs only, and no slower as a whole: a fact, not yet a warning.
+    "rebuild_slow": Expectation(frozenset({"engine_change"}), "blocks.2", "engine_regression", "info"),
+}
+
+#: For a phase of another name: whether it is caught can be judged, its cause cannot.
+_UNKNOWN = Expectation()
+
+
+def expected_of(phase: str) -> Expectation:
+    """The expectation for a phase by its name."""
+    return _BY_PHASE.get(phase, _UNKNOWN)

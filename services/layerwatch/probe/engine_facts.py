@@ -1,0 +1,82 @@
+"""What the probe has to know of an engine, asked once: its build, its inputs, its layers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from layerwatch.probe.interfaces import Engine
+from layerwatch.schemas.engines import Layer, Manifest, ProfileLayers
+from layerwatch.schemas.groups import group_of
+from layerwatch.schemas.inspector import layers_by_profile
+from layerwatch.schemas.ring import MAX_DIMENSIONS
+from layerwatch.schemas.runtimes import Input
+
+_CHUNK_BYTES = 1 << 20
+
+
+class EngineFacts(NamedTuple):
+    manifest: Manifest
+    inputs: list[Input]  # whose dimensions a record has
+    profiles: int
+    tensors: tuple[str, ...]  # all inputs and outputs
+    input_names: tuple[str, ...]  # all inputs
+
+
+def engine_facts(engine: Engine, trt: Any, *, service: str, gpu_model: str, plan: str | None) -> EngineFacts:
+    """Ask the engine. Reads the whole plan file where one is named, for its hash; raises OSError where it cannot."""
+    tensors = tuple(engine.get_tensor_name(i) for i in range(engine.num_io_tensors))
+    inputs = tuple(name for name in tensors if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
+    profiles = max(1, int(engine.num_optimization_profiles))
+    text = str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+    version = str(trt.__version__)
+    manifest = Manifest(
+        engine=build_id(plan, text, version, gpu_model),
+        service=service,
+        gpu_model=gpu_model,
+        tensorrt=version,
+        profiles=layers_by_profile(text, profiles),
+    )
+    return EngineFacts(manifest, _recorded(engine, inputs), profiles, tensors, inputs)
+
+
+def build_id(plan: str | None, inspected: str, tensorrt: str, gpu_model: str) -> str:
+    """Of the plan file where it is known, else of what the inspector says; and of the GPU's model, never of one GPU."""
+    whole = hashlib.sha256()
+    if plan is not None:
+        with Path(plan).open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                whole.update(chunk)
+    else:
+        whole.update(f"{tensorrt}\0{inspected}".encode(errors="surrogateescape"))
+    return "sha256:" + hashlib.sha256(f"{whole.hexdigest()}\0{gpu_model}".encode()).hexdigest()
+
+
+def with_names(manifest: Manifest, profile: int, names: list[str]) -> Manifest:
+    """The manifest with the layers of a profile as the profiler has just named them, in call order."""
+    known = {p.profile: p for p in manifest.profiles}
+    former = {layer.name: layer for p in manifest.profiles for layer in p.layers}
+    layers = [former.get(name, Layer(name, group_of(name))) for name in names]
+    known[profile] = ProfileLayers(profile, layers)
+    return Manifest(
+        engine=manifest.engine,
+        service=manifest.service,
+        gpu_model=manifest.gpu_model,
+        tensorrt=manifest.tensorrt,
+        profiles=[known[number] for number in sorted(known)],
+        ranges=manifest.ranges,
+    )
+
+
+def _recorded(engine: Engine, inputs: tuple[str, ...]) -> list[Input]:
+    """The inputs of changing shape, or all where none changes, as far as their dimensions fit into a record."""
+    shapes = {name: tuple(engine.get_tensor_shape(name)) for name in inputs}
+    moving = {name: shape for name, shape in shapes.items() if any(d < 0 for d in shape)}
+    recorded: list[Input] = []
+    left = MAX_DIMENSIONS
+    for name, shape in (moving or shapes).items():
+        if 0 < len(shape) <= left:
+            recorded.append(Input(name, len(shape)))
+            left -= len(shape)
+    return recorded

@@ -1,0 +1,348 @@
+"""The probe, driven by a fake of TensorRT and CUDA: what it records, what it samples, and what it never does."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_tensorrt import LAYERS, FakeContext, FakeCuda, FakeEngine, hot_context, trt
+from listener import Listener
+
+from layerwatch.probe import Probe
+from layerwatch.schemas.profiles import IN_GRAPH, ON_TWIN, SWITCHED_PROFILE
+from layerwatch.schemas.ring import SAMPLED, UNKNOWN_NS
+
+STREAM = 7
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[Listener]:
+    made = Listener(tmp_path / "shared")
+    yield made
+    made.close()
+
+
+def make_probe(engine: Any, folder: Path, **options: Any) -> Probe:
+    return Probe(
+        engine,
+        service="bert-qa",
+        folder=str(folder),
+        trt=trt,
+        cuda=options.pop("cuda", engine.cuda),
+        **options,
+    )
+
+
+def execute(
+    probe: Probe,
+    context: FakeContext,
+    shape: tuple[int, int] = (1, 32),
+    *,
+    stream: int = STREAM,
+    waits: bool = True,
+    times: int = 1,
+) -> None:
+    """As a caller would: its graph, or the twin where it is sampled; then wait for the results."""
+    for _ in range(times):
+        context.set_input_shape("ids", shape)
+        with probe.execution(context, stream, {"ids": shape}) as run:
+            run.context.execute_async_v3(stream)
+            if waits:
+                context.engine.cuda.finish(stream)
+
+
+def test_every_execution_leaves_a_record_with_its_shape_and_time(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    context = hot_context(engine)
+    execute(probe, context, (1, 32), times=2)
+    execute(probe, context, (4, 128))
+    found = listener.executions()
+    assert [e.dimensions for e in found] == [(1, 32), (1, 32), (4, 128)]
+    assert [e.since_change for e in found] == [0, 1, 0]
+    assert {(e.profile, e.flags, e.context, e.host_ns) for e in found} == {(0, 0, 0, UNKNOWN_NS)}
+    assert all(0 < e.end_to_end_ns < 60e9 for e in found)
+    assert [e.end_unix_ns for e in found] == sorted(e.end_unix_ns for e in found)
+    assert probe.counters()["executions"] == engine.executions == 3
+    about = listener.about()
+    assert (about.service, about.gpu, about.gpu_model) == ("bert-qa", "GPU-fake", "Fake H200")
+    assert [(i.name, i.rank) for i in about.inputs] == [("ids", 2)]
+    assert about.engine == listener.manifest().engine
+
+
+def test_a_sampled_execution_runs_once_on_the_twin_with_the_callers_tensors(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    hot = hot_context(engine)
+    engine.cuda.memory[hot.addresses["ids"]] = 41
+    listener.order("canary", 1.0)
+    execute(probe, hot, times=3)
+    assert engine.executions == 3
+    assert hot.executions == 0
+    assert hot.profiler is None
+    assert engine.cuda.memory[hot.addresses["out"]] == 42
+    assert engine.broken_rules == []
+    samples = listener.samples()
+    assert [(s.ring, s.position, s.profile) for s in samples] == [(0, 1, 0), (0, 2, 0)]  # the first warms up
+    assert listener.layer_times(samples[0]) == pytest.approx([0.01 + n / 1000 for n in range(LAYERS)])
+    found = listener.executions()
+    assert [e.flags for e in found] == [ON_TWIN, ON_TWIN | SAMPLED, ON_TWIN | SAMPLED]
+    assert [e.since_change for e in found] == [0, 1, 2]
+    counted = probe.counters()
+    assert (counted["sampled"], counted["warm_up"], counted["errors"]) == (2, 1, 0)
+    assert counted["overhead_ns"] > 0
+
+
+def test_no_device_memory_is_taken_until_something_is_sampled(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    listener.order("off", 0.0)
+    execute(probe, hot_context(engine), times=50)
+    assert len(engine.contexts) == 1
+    assert probe.twin_bytes() == 64 << 20
+    listener.order("canary", 1.0)
+    execute(probe, engine.contexts[0], times=50)
+    assert len(engine.contexts) == 2
+
+
+def test_a_caller_who_does_not_wait_in_the_block_is_waited_for_outside_of_the_interpreter_lock(
+    listener: Listener,
+) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    listener.order("canary", 1.0)
+    execute(probe, hot_context(engine), waits=False, times=3)
+    assert engine.cuda.waits == 3
+    assert engine.broken_rules == []
+    assert len(listener.samples()) == 2
+
+
+def test_without_waiting_events_time_the_gpu_and_layers_come_at_a_later_call(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder, waits=False)
+    hot = hot_context(engine)
+    listener.order("canary", 1.0)
+    execute(probe, hot, waits=False)
+    assert listener.executions() == []
+    execute(probe, hot, waits=False)  # the twin is still busy: this one runs hot
+    assert (listener.executions(), engine.cuda.waits) == ([], 0)
+    engine.cuda.finish(STREAM)
+    execute(probe, hot, waits=False)
+    found = listener.executions()
+    assert [e.flags & ON_TWIN for e in found] == [ON_TWIN, 0]
+    assert all(e.host_ns < 60e9 for e in found)
+    assert probe.counters()["twin_busy"] == 1
+    assert engine.broken_rules == []
+    engine.cuda.finish(STREAM)
+    execute(probe, hot, waits=False)
+    assert [s.position for s in listener.samples()] == [2]
+
+
+def test_executions_that_never_end_are_bounded_and_counted(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder, waits=False)
+    hot = hot_context(engine)
+    execute(probe, hot, waits=False, times=100)
+    assert probe.counters()["untimed"] == 100 - 64
+    engine.cuda.finish(STREAM)
+    execute(probe, hot, waits=False)
+    assert len(listener.executions()) == 64
+
+
+def test_a_graph_is_launched_unless_it_is_sampled_and_says_so(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    hot = hot_context(engine)
+    with probe.execution(hot, STREAM, {"ids": (1, 32)}, graph=True) as run:
+        assert run.context is hot
+        assert not run.sampled
+        run.launched()
+    listener.order("canary", 1.0)
+    with probe.execution(hot, STREAM, {"ids": (1, 32)}, graph=True) as run:
+        assert run.sampled
+        run.context.execute_async_v3(STREAM)
+    first, second = listener.executions()
+    assert (first.flags, second.flags & (IN_GRAPH | ON_TWIN)) == (IN_GRAPH, ON_TWIN)
+    assert first.host_ns <= first.end_to_end_ns
+
+
+def test_nothing_is_sampled_while_a_graph_is_captured(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    listener.order("canary", 1.0)
+    engine.cuda.capturing.add(STREAM)
+    hot = hot_context(engine)
+    execute(probe, hot)
+    assert hot.executions == 1
+
+
+def test_each_profile_has_a_twin_and_a_switch_is_flagged(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda(), profiles=2)
+    probe = make_probe(engine, listener.folder)
+    listener.order("canary", 1.0)
+    hot = hot_context(engine)
+    execute(probe, hot, times=2)
+    hot.set_optimization_profile_async(1, STREAM)
+    execute(probe, hot, (1, 256), times=2)
+    assert len(engine.contexts) == 3
+    assert [(s.profile, len(s.times_ms) // 4) for s in listener.samples()] == [(0, LAYERS), (1, LAYERS + 1)]
+    assert [bool(e.flags & SWITCHED_PROFILE) for e in listener.executions()] == [False, False, True, False]
+    assert [p.profile for p in listener.manifest().profiles] == [0, 1]
+
+
+def test_an_engine_built_without_names_is_described_by_its_profiler(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda(), names=False)
+    probe = make_probe(engine, listener.folder)
+    assert listener.manifest().profiles == []
+    listener.order("canary", 1.0)
+    execute(probe, hot_context(engine), times=3)
+    (profile,) = listener.manifest().profiles
+    assert [layer.name for layer in profile.layers] == [str(n) for n in range(LAYERS)]
+    assert len(listener.samples()) == 2
+
+
+def test_an_execution_with_another_number_of_layers_is_no_sample(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    listener.order("canary", 1.0)
+    hot = hot_context(engine)
+    execute(probe, hot, times=2)
+    engine.extra_layers = 3
+    execute(probe, hot)
+    engine.reports_nothing = True
+    execute(probe, hot)
+    assert len(listener.samples()) == 1
+    counted = probe.counters()
+    assert (counted["layer_count"], counted["not_reported"]) == (1, 1)
+    assert len(listener.executions()) == 4
+
+
+@pytest.mark.parametrize("fault", ["memory", "sharing", "none"])
+def test_a_twin_that_cannot_be_had_is_refused_once_and_counted(listener: Listener, fault: str) -> None:
+    cuda = FakeCuda(free_bytes=100 << 20 if fault == "memory" else 8 << 30)
+    engine = FakeEngine(cuda, shares_profiles=fault != "sharing")
+    probe = make_probe(engine, listener.folder)
+    hot = hot_context(engine)
+    engine.makes_no_context = fault == "none"
+    listener.order("canary", 1.0)
+    execute(probe, hot, times=5)
+    assert hot.executions == 5
+    assert probe.counters()["twin_refused"] == 5
+    words = {"memory": "must stay free", "sharing": "PROFILE_SHARING_0806", "none": "no second context"}
+    assert words[fault] in probe.refusals[0]
+
+
+def test_a_twin_that_refuses_the_shapes_leaves_the_execution_to_the_hot_context(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    engine.refuses_shapes = True
+    probe = make_probe(engine, listener.folder)
+    listener.order("canary", 1.0)
+    hot = hot_context(engine)
+    execute(probe, hot, times=20)
+    assert hot.executions == 20
+    counted = probe.counters()
+    assert (counted["twin_failed"], counted["twin_refused"]) == (8, 12)
+    assert len(listener.executions()) == 20
+
+
+def test_a_context_that_is_destroyed_while_it_is_sampled_costs_its_caller_nothing(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    listener.order("canary", 1.0)
+    hot = hot_context(engine)
+    with probe.execution(hot, STREAM, {"ids": (1, 32)}) as run:
+        hot.destroy()
+        run.context.execute_async_v3(STREAM)
+    assert engine.executions == 1
+    with probe.execution(hot, STREAM, {"ids": (1, 32)}) as run:
+        assert run.context is hot  # the twin could not take over from it
+    assert probe.counters()["twin_failed"] == 1
+    assert len(listener.executions()) == 2
+
+
+def test_what_the_caller_raises_reaches_the_caller_and_is_no_record(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    listener.order("canary", 1.0)
+    hot = hot_context(engine)
+
+    def fail() -> None:
+        with probe.execution(hot, STREAM, {"ids": (1, 32)}):
+            raise KeyError("the caller's")
+
+    with pytest.raises(KeyError, match="the caller's"):
+        fail()
+    assert probe.counters()["failed"] == 1
+    execute(probe, hot, times=2)  # the twin was given back
+    assert engine.broken_rules == []
+    assert [e.flags & ON_TWIN for e in listener.executions()] == [ON_TWIN, ON_TWIN]
+
+
+def test_two_executions_side_by_side_in_one_thread_do_not_share_the_twin(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    listener.order("canary", 1.0)
+    one, other = hot_context(engine), hot_context(engine)
+    with probe.execution(one, 1, {"ids": (1, 32)}) as first:
+        with probe.execution(other, 2, {"ids": (1, 32)}) as second:
+            assert first.context is not one
+            assert second.context is other
+            second.context.execute_async_v3(2)
+        first.context.execute_async_v3(1)
+    assert probe.counters()["twin_busy"] == 1
+    assert min(e.context for e in listener.executions()) == 1
+
+
+def test_threads_have_rings_of_their_own_and_a_ring_is_passed_on(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    listener.order("evidence", 0.3)
+    together = threading.Barrier(4)
+
+    def serve(number: int) -> None:
+        hot = hot_context(engine, (number + 1, 32))
+        together.wait()
+        execute(probe, hot, (number + 1, 32), stream=number, times=200)
+        together.wait()
+
+    for _ in range(2):  # the second four threads take over from the first
+        threads = [threading.Thread(target=serve, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert probe.counters()["executions"] == engine.executions == 1600
+    shapes = Counter(e.dimensions for n in range(4) for e in listener.executions(n))
+    assert shapes == {(n, 32): 400 for n in range(1, 5)}
+    assert not (listener.runtimes()[0] / "ring-004").exists()
+    assert engine.broken_rules == []
+
+
+def test_several_engines_in_one_process_are_several_runtimes(listener: Listener) -> None:
+    engines = [FakeEngine(FakeCuda()), FakeEngine(FakeCuda(), profiles=2)]
+    probes = [make_probe(engine, listener.folder) for engine in engines]
+    for probe, engine in zip(probes, engines, strict=True):
+        execute(probe, hot_context(engine))
+    abouts = [listener.about(path) for path in listener.runtimes()]
+    assert len({about.instance for about in abouts}) == len({about.engine for about in abouts}) == 2
+
+
+def test_shapes_may_be_lists_or_left_to_the_context(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    hot = hot_context(engine, (3, 64))
+    for shapes in ({"ids": [3, 64]}, None, {"ids": (3, 64)}):
+        with probe.execution(hot, STREAM, shapes) as run:
+            run.context.execute_async_v3(STREAM)
+    assert {e.dimensions for e in listener.executions()} == {(3, 64)}
+
+
+def test_a_ring_that_wrapped_holds_the_newest(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    execute(probe, hot_context(engine), times=8192 + 10)
+    assert [e.position for e in listener.executions()] == list(range(10, 8202))
