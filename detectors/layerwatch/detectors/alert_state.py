@@ -39,6 +39,8 @@ class AlertState(msgspec.Struct):
     revision: int = 0
     emitted_s: float = 0.0
     emitted: str = ""  # what the last revision said, in short
+    paged: bool = False  # the service's budget had a page for it
+    held: str = ""  # why it had none
 
     @classmethod
     def open(cls, signal: Signal, episode: Episode) -> AlertState:
@@ -78,6 +80,15 @@ class AlertState(msgspec.Struct):
         )
 
     @property
+    def severity(self) -> str:
+        """Of the worst episode, whatever the budget says."""
+        return max((s.episode.severity for s in self.showing.values()), key=SEVERITIES.index)
+
+    @property
+    def impact(self) -> Impact:
+        return _added([s.episode.impact for s in self.showing.values()])
+
+    @property
     def resolved(self) -> bool:
         return all(s.episode.closed_s is not None for s in self.showing.values())
 
@@ -100,7 +111,7 @@ class AlertState(msgspec.Struct):
         """The next revision, if it says anything new or the last one is 5 s old."""
         episodes = [s.episode for s in self.showing.values()]
         updated_s = max(self.emitted_s, *(e.updated_s for e in episodes))
-        severity = max((e.severity for e in episodes), key=SEVERITIES.index)
+        severity = "info" if self.held and not self.paged else self.severity
         said = f"{self.resolved}|{severity}|{self.cause}|{sorted(self.showing)}"
         if self.kind == "engine_regression":  # its verdict comes after the fact
             said += f"|{sorted({layer.group for layer in self.worst.episode.layers})}"
@@ -129,14 +140,17 @@ class AlertState(msgspec.Struct):
             opened_at=rfc3339(self.opened_s),
             updated_at=rfc3339(updated_s),
             closed_at=rfc3339(max(closed)) if self.resolved else None,
-            summary=worst.episode.summary,
-            impact=_added([e.impact for e in episodes]),
+            summary=worst.episode.summary + self._held_back(),
+            impact=self.impact,
             buckets=worst.episode.buckets,
             layers=worst.episode.layers,
             causes=worst.episode.causes,
             detectors=worst.episode.detectors,
             sampling=Sampling(worst.tier, worst.rate),
         )
+
+    def _held_back(self) -> str:
+        return "" if self.paged or not self.held else f" (told as info, not as {self.severity}: {self.held})"
 
     def _scope(self) -> str:
         showing = list(self.showing.values())

@@ -27,6 +27,7 @@ from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
 from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import point_of
+from layerwatch.detectors.slow.path import SlowPath
 from layerwatch.detectors.window_watch import WindowWatch
 from layerwatch.schemas.alerts import Cause
 from layerwatch.schemas.engines import Layer, Manifest
@@ -53,6 +54,7 @@ class BuildScorer:
         self._windows = WindowWatch()
         self._precision = PrecisionWatch()
         self._gpu = GpuCounters()
+        self.slow = SlowPath(instance, manifest.engine)
         self._last_s = 0.0
         self._cold = _COLD_EXECUTIONS
         self.healthy: list[tuple[F64 | None, dict[str, float]]] = []  # of the latest update: windows, levels
@@ -89,10 +91,12 @@ class BuildScorer:
                 healthy[a:b] = self._judge(batch, compared, a, b, models)
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
             self._learn(batch, compared, healthy)
+            self._feed_slow(batch, compared, healthy, models)
             if self.comparison is not None:
                 self.comparison.add(batch, compared.points, healthy & ~compared.skip)
         self._close_if_over(batch.clock_s, closed)
         closed += self._compared(batch.clock_s)
+        closed += self.slow.episodes
         if self.episode is not None and self.episode.announced:
             closed.append(self.episode.snapshot(self._names))
         return closed + self._notice.episodes()
@@ -102,6 +106,8 @@ class BuildScorer:
         begun = self.comparison is not None and self.comparison.begun
         ended = [self.comparison.episode(closed_s=clock_s)] if self.comparison is not None and begun else []
         self.comparison = None
+        ended += self.slow.close(clock_s)
+        self.slow = self.slow.resting()
         return ended + self._notice.close(clock_s) + self._close_episode(clock_s)
 
     def _close_episode(self, clock_s: float) -> list[Episode]:
@@ -127,6 +133,7 @@ class BuildScorer:
         """Forget the old process's latest executions; the first of the new one are cold."""
         self.episode = None
         self._clear()
+        self.slow.interrupt()
         self._notice.forget()
         self._recent.clear()
         self._last_s, self._cold = 0.0, _COLD_EXECUTIONS
@@ -361,8 +368,9 @@ class BuildScorer:
         """What another instance of this build can start from: nothing that concerns this one's own executions."""
         hot = self.hot() | {"episode": None, "comparison": None, "last_s": 0.0, "cold": _COLD_EXECUTIONS}
         hot["notice"] = LevelNotice(self._instance, self._manifest.engine).state()
-        start = BuildScorer.restore("", self._manifest, hot, self.heavy() | {"offsets": None})
+        start = BuildScorer.restore("", self._manifest, hot, self.heavy() | {"offsets": None}, None)
         start._clear()
+        start.slow.interrupt()
         start._gpu.clear()
         return {"hot": start.hot(), "heavy": start.heavy()}
 
@@ -370,7 +378,7 @@ class BuildScorer:
     def from_prior(cls, instance: str, manifest: Manifest, prior: State) -> BuildScorer:
         """From what `prior` gave on another instance; scores at once. Raises InvalidRecord (bad_prior)."""
         try:
-            self = cls.restore(instance, manifest, prior["hot"], prior["heavy"])
+            self = cls.restore(instance, manifest, prior["hot"], prior["heavy"], None)
             counts = {profile: len(layers) for profile, layers in self._names.items()}
             if any(lane.baseline.outputs != counts[profile] for profile, lane in self._lanes.items()):
                 raise ValueError("other layers than its manifest")
@@ -380,6 +388,11 @@ class BuildScorer:
             ) from error
         self._offsets = InstanceOffsets(list(self._lanes))
         return self
+
+    def _feed_slow(self, batch: Executions, compared: Compared, healthy: Bools, models: Models) -> None:
+        fit = healthy & ~compared.skip & ~batch.switched
+        told = self.episode is not None or not healthy.all()
+        self.slow.push(batch, compared.points, fit, told, models.lstm, self._gpu.clock_drop())
 
     def hot(self) -> State:
         """What must never be lost; a few KB."""
@@ -391,6 +404,7 @@ class BuildScorer:
             "precision": self._precision.state(),
             "last_s": self._last_s,
             "cold": self._cold,
+            "slow": self.slow.hot(),
             "notice": self._notice.state(),
             "levels": {str(profile): lane.levels.hot() for profile, lane in self._lanes.items()},
             "episode": None if self.episode is None else self.episode.state(),
@@ -408,13 +422,16 @@ class BuildScorer:
         }
 
     @classmethod
-    def restore(cls, instance: str, manifest: Manifest, hot: State, heavy: State | None) -> BuildScorer:
+    def restore(
+        cls, instance: str, manifest: Manifest, hot: State, heavy: State | None, slow: State | None
+    ) -> BuildScorer:
         self = cls(instance, manifest)
         self._executions = ExecutionWatch.restore(hot["executions"])
         self._layers = LayerWatch.restore(hot["layers"])
         self._windows = WindowWatch.restore(hot["windows"])
         self._gpu = GpuCounters.restore(hot["gpu"])
         self._precision = PrecisionWatch.restore(hot["precision"])
+        self.slow = SlowPath.restore(instance, manifest.engine, hot["slow"], slow)
         self._last_s, self._cold = hot["last_s"], hot["cold"]
         self._notice.load(hot["notice"])
         self.episode = None if hot["episode"] is None else OpenEpisode.restore(hot["episode"])

@@ -23,13 +23,13 @@ _HEAVY_EVERY_S = 10.0
 #: Or sooner, once they rest on so much more: young baselines change with every message.
 _HEAVY_GROWTH = 1.05
 
-HOT, HEAVY = "hot", "heavy"
+HOT, HEAVY, SLOW = "hot", "heavy", "slow"
 
 #: Event time between two signals that say nothing new (s).
 _HEARTBEAT_S = 1.0
 
 #: Of what `dump` gives; to be raised with any change to the state of a detector.
-_STATE_VERSION = 3
+_STATE_VERSION = 4
 
 #: A value of a table must stay under Kafka's 1 MiB a message.
 _HEAVY_BYTES = 900_000
@@ -48,6 +48,7 @@ class InstanceStage:
         self._clock_s = 0.0
         self._heavy_s = -1.0
         self._heavy_learned = 0
+        self._slow_written: tuple[str | None, int] = None, 0
         self._told: Signal | None = None
 
     def take_up(self, models: Models) -> None:
@@ -82,6 +83,7 @@ class InstanceStage:
             end_to_end_p50_ms=round(evidence.end_to_end_p50_ms, 4),
             warming_up=evidence.warming_up,
             episodes=evidence.episodes,
+            slow_path=evidence.slow_path,
         )
 
     def is_news(self, signal: Signal) -> bool:
@@ -90,8 +92,7 @@ class InstanceStage:
         news = (
             told is None
             or bool(signal.episodes or told.episodes)
-            or (signal.boot_ms, signal.engine, signal.state, signal.warming_up)
-            != (told.boot_ms, told.engine, told.state, told.warming_up)
+            or _standing(signal) != _standing(told)
             or not 0 <= signal.time_s - told.time_s < _HEARTBEAT_S
         )
         if news:
@@ -111,15 +112,16 @@ class InstanceStage:
 
     def _rebooted(self, batch: ProfileBatch) -> Scorer:
         """A new process on the same build keeps what was learnt of it, and starts its windows anew."""
-        hot, heavy = self._scorer.hot(), self._scorer.heavy()
+        hot, heavy, slow = self._scorer.hot(), self._scorer.heavy(), self._scorer.slow()
         scorer = Scorer.restore(
-            batch.instance, self._manifests, self._scorer.models, hot, heavy, self._priors
+            batch.instance, self._manifests, self._scorer.models, hot, heavy, slow, self._priors
         )
         scorer.reboot()
         return scorer
 
     def dump(self, *, all: bool = False) -> dict[str, bytes]:
-        """The parts of the state that are due: always the hot one, the baselines while they grow or every 10 s."""
+        """The parts of the state that are due: always the hot one, the baselines while they grow or every 10 s, and the slow
+        path's once it has judged another block."""
         head = {
             "version": _STATE_VERSION,
             "cursor": [self._cursor.boot_ms, self._cursor.sequence],
@@ -132,6 +134,9 @@ class InstanceStage:
         if all or grown or not 0 <= self._clock_s - self._heavy_s < _HEAVY_EVERY_S:
             parts[HEAVY] = _within_limit(self._scorer.heavy())
             self._heavy_s, self._heavy_learned = self._clock_s, learned
+        if all or self._scorer.slow_blocks != self._slow_written:
+            parts[SLOW] = _within_limit(self._scorer.slow())
+            self._slow_written = self._scorer.slow_blocks
         return parts
 
     @classmethod
@@ -156,16 +161,21 @@ class InstanceStage:
         if head.get("version") != _STATE_VERSION:
             raise InvalidRecord("state_version", f"{head.get('version')} where {_STATE_VERSION} is read")
         heavy = unpack(parts[HEAVY]) if HEAVY in parts else None
+        slow = unpack(parts[SLOW]) if SLOW in parts else None
         self._cursor = Cursor(*head["cursor"])
         self._clock_s = self._heavy_s = head["clock_s"]
-        self._scorer = Scorer.restore(instance, manifests, models, head["scorer"], heavy, known)
-        self._heavy_learned = self._scorer.learned
+        self._scorer = Scorer.restore(instance, manifests, models, head["scorer"], heavy, slow, known)
+        self._heavy_learned, self._slow_written = self._scorer.learned, self._scorer.slow_blocks
         return self
 
 
 def no_priors() -> Priors:
     """Priors that this version of the state can read: none yet."""
     return Priors(_STATE_VERSION)
+
+
+def _standing(signal: Signal) -> tuple[object, ...]:
+    return signal.boot_ms, signal.engine, signal.state, signal.warming_up, signal.slow_path
 
 
 def _within_limit(builds: State) -> bytes:

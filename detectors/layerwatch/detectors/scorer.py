@@ -31,6 +31,7 @@ class Evidence:
     end_to_end_p50_ms: float
     warming_up: bool
     episodes: list[Episode] = field(default_factory=list)
+    slow_path: str = "learning"
 
 
 class Scorer:
@@ -77,6 +78,7 @@ class Scorer:
             end_to_end_p50_ms=median(executions.end_to_end_ms) if len(executions) else 0.0,
             warming_up=build.warming_up,
             episodes=episodes,
+            slow_path=build.slow.status,
         )
 
     def _switch(self, instance: str, service: str, manifest: Manifest, clock_s: float) -> list[Episode]:
@@ -151,6 +153,15 @@ class Scorer:
             "builds": {engine: b.hot() for engine, b in self._builds.items()},
         }
 
+    @property
+    def slow_blocks(self) -> tuple[str | None, int]:
+        """The present build and how many blocks its slow path has judged: `slow` changes with them alone."""
+        return self._current, self._builds[self._current].slow.judged if self._current in self._builds else 0
+
+    def slow(self) -> State:
+        """The slow path's; it goes with the hot state of the same message."""
+        return {engine: build.slow.slow() for engine, build in self._builds.items()}
+
     def heavy(self) -> State:
         """Baselines; may be some seconds older than the hot state when restored."""
         return {engine: build.heavy() for engine, build in self._builds.items()}
@@ -163,6 +174,7 @@ class Scorer:
         models: Models,
         hot: State,
         heavy: State | None,
+        slow: State | None,
         priors: Priors | None = None,
     ) -> Scorer:
         """Raises MissingManifest when a build's manifest is not there (yet)."""
@@ -172,7 +184,9 @@ class Scorer:
             manifest = manifests.get(engine)
             if manifest is None:
                 raise MissingManifest(engine)
-            self._builds[engine] = BuildScorer.restore(instance, manifest, state, (heavy or {}).get(engine))
+            self._builds[engine] = BuildScorer.restore(
+                instance, manifest, state, (heavy or {}).get(engine), (slow or {}).get(engine)
+            )
         self._current = hot["current"]
         for engine, state in hot["builds"].items():
             compared = state["comparison"]

@@ -6,6 +6,7 @@ import msgspec
 
 from layerwatch.detectors.alert_state import AlertState
 from layerwatch.detectors.cursor import Cursor
+from layerwatch.detectors.page_budget import PageBudget, is_large
 from layerwatch.schemas.alerts import Alert, Cause, Impact
 from layerwatch.schemas.signals import Episode, Signal
 
@@ -33,6 +34,7 @@ class _State(msgspec.Struct):
     instances: dict[str, _Instance] = {}
     alerts: dict[str, AlertState] = {}
     closed: dict[str, str] = {}  # episode id: alert id
+    budget: PageBudget = msgspec.field(default_factory=PageBudget)
 
 
 class ServiceStage:
@@ -134,6 +136,7 @@ class ServiceStage:
 
     def _revise(self, alert_id: str) -> list[Alert]:
         alert = self._state.alerts[alert_id]
+        self._ask_for_page(alert)
         out = []
         if alert.revision == 0 and alert.resolved:
             out.append(_as_firing(alert))
@@ -146,6 +149,18 @@ class ServiceStage:
             while len(self._state.closed) > _REMEMBERED:
                 del self._state.closed[next(iter(self._state.closed))]
         return out
+
+    def _ask_for_page(self, alert: AlertState) -> None:
+        """When an alert first is a warning, and again if it was held back and has grown large."""
+        if (
+            alert.paged
+            or alert.severity == "info"
+            or (alert.held and not is_large(alert.severity, alert.impact))
+        ):
+            return
+        time_s = max(s.episode.updated_s for s in alert.showing.values())
+        alert.held = self._state.budget.ask(alert.kind, alert.severity, alert.impact, time_s)
+        alert.paged = not alert.held
 
     def _fell_silent(self, instance: _Instance, waited_s: float) -> list[Alert]:
         signal = instance.signal

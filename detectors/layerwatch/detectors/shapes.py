@@ -85,14 +85,24 @@ class ShapeBasis:
     def _row(self, point: Point) -> F64:
         row = self._rows.get(point)
         if row is None:
-            row = np.zeros(len(self.columns))
-            for key, weight in self._terms(point):
-                column = self.columns.get(key)
-                if column is not None:
-                    row[column] = weight
+            row = self.row(point)
             if len(self._rows) < _MAX_ROWS:
                 self._rows[point] = row
         return row
+
+    def row(self, point: Point) -> F64:
+        """[columns] of one shape, made anew."""
+        row = np.zeros(len(self.columns))
+        for key, weight in self._terms(point):
+            column = self.columns.get(key)
+            if column is not None:
+                row[column] = weight
+        return row
+
+    def covers(self, point: Point) -> bool:
+        """Whether a shape lies among those that the basis has grown for, and borrows nothing."""
+        inside = self.low <= 2 * math.log2(point.length) <= self.high
+        return inside and all(key in self.columns for key, _ in self._terms(point))
 
     def nearest(self, known: int) -> list[int | None]:
         """For each column from `known` on, the closest of the same kind before it; None where there is none."""

@@ -44,3 +44,4 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="la
     end_to_end_p50_ms: float = 0.0
     warming_up: bool = False  # no opinion yet: too few executions seen
     episodes: list[Episode] = []
+    slow_path: str = "learning"  # learning, watching or degraded: whether what creeps would be seen

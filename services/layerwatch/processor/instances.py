@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter
 
-from layerwatch.detectors.instance_stage import HEAVY, HOT, InstanceStage
+from layerwatch.detectors.instance_stage import HEAVY, HOT, SLOW, InstanceStage
 from layerwatch.hosting.operator import Outgoing
 from layerwatch.processor.catalogue import Catalogue
 from layerwatch.schemas import topics
@@ -31,7 +31,7 @@ class Instances:
 
     name = "instances"
     source = topics.PROFILES
-    parts = (HOT, HEAVY)
+    parts = (HOT, HEAVY, SLOW)
 
     def __init__(self, catalogue: Catalogue, registry: CollectorRegistry) -> None:
         self._catalogue = catalogue

@@ -244,7 +244,9 @@ def test_the_scorer_takes_whatever_is_not_refused(several: list[dict[str, Any]])
         if taken(change) is not None:
             scorer.update(msgspec.structs.replace(good, **change))
     scorer.update(message(21))
-    Scorer.restore("i", {MANIFEST.engine: MANIFEST}, scorer.models, scorer.hot(), scorer.heavy())
+    Scorer.restore(
+        "i", {MANIFEST.engine: MANIFEST}, scorer.models, scorer.hot(), scorer.heavy(), scorer.slow()
+    )
 
 
 def test_a_manifest_may_name_more_profiles_than_run() -> None:
