@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ _FILE = click.Path(path_type=Path)
 
 
 @click.command("evaluate")
-@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.argument("files", nargs=-1, type=_FILE)
 @click.option(
     "--sample",
     "samples",
@@ -51,6 +51,13 @@ _FILE = click.Path(path_type=Path)
     is_flag=True,
     help="Instead: silence the channel that caught each fault first, and see what still catches it.",
 )
+@click.option(
+    "--null",
+    "months",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Instead: simulate N healthy months of each kind of noise, and count the pages of the slow path.",
+)
 def command(
     files: tuple[Path, ...],
     samples: tuple[float, ...],
@@ -60,25 +67,29 @@ def command(
     report: Path | None,
     seeds: int | None,
     safety_net: bool,
+    months: int | None,
 ) -> None:
     """Run the detectors over the recordings FILES (.npz or .parquet) and judge what they find.
 
     Phases that a recording labels are read by the judgement alone. Without phases, what was found is listed.
     """
-    if seeds is not None and safety_net:
-        raise click.UsageError("--power and --safety-net are two studies: run one after the other")
-    if report is not None and (seeds is not None or safety_net):
-        raise click.UsageError("--report shows verdicts: leave out --power and --safety-net")
-    if shuffles is not None and (seeds is not None or safety_net):
-        raise click.UsageError("--shuffle is for verdicts: leave out --power and --safety-net")
-    # Small matrices: a thread of BLAS costs more than it gives. To be set before numpy is imported.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from layerwatch.cli import studies
+    study = sum((seeds is not None, safety_net, months is not None))
+    if study > 1:
+        raise click.UsageError("--power, --safety-net and --null are studies: run one after the other")
+    if study and report is not None:
+        raise click.UsageError("--report shows verdicts: leave out --power, --safety-net and --null")
+    if study and shuffles is not None:
+        raise click.UsageError("--shuffle is for verdicts: leave out --power, --safety-net and --null")
+    if not files and months is None:
+        raise click.UsageError("name the recordings: layerwatch evaluate FILE...")
+    from layerwatch.cli import null_months, studies
     from layerwatch.evaluation.conditions import Condition
 
     conditions = [Condition(sample, not without_counters) for sample in samples or (1.0,)]
     if seeds is not None:
         _write_json(out, {"studies": studies.power(files, conditions, seeds)})
+    elif months is not None:
+        _write_json(out, {"null": [asdict(row) for row in null_months.run(files, months)]})
     elif safety_net:
         _write_json(out, {"studies": studies.net(files, conditions)})
     else:

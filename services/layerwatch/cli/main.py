@@ -30,7 +30,6 @@ COMMANDS = {
     "history": ("history", "Run the history service", "history"),
     "train": ("train", "Fit models from recordings", "training"),
     "record": ("record", "Record the topics to a file", "recording"),
-    "evaluate-null": ("evaluate_null", "Count pages in months without a fault", "recording"),
     "replay": ("replay", "Replay a recording, to Kafka or offline", "recording"),
     "evaluate": ("evaluate", "Judge the detectors on recordings", "evaluation"),
     "alerts": ("alerts", "List alerts", "agent"),
