@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from layerwatch.cli import null_months
 from layerwatch.cli.evaluate import command
 from layerwatch.cli.main import main
 from layerwatch.evaluation.power.faults import FAULTS
@@ -67,7 +68,7 @@ def written(path: Path) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "Missing argument"),
+        ([], "name the recordings"),
         ([str(INT8), "--sample", "0"], "above 0 and at most 1"),
         ([str(INT8), "--sample", "1.5"], "above 0 and at most 1"),
         ([str(INT8), "--power", "0"], "x>=1"),
@@ -181,3 +182,12 @@ def test_power_is_printed_and_written(tmp_path: Path, monkeypatch: pytest.Monkey
     (study,) = written(out)["studies"]
     assert (study["schema"], study["seeds"]) == ("layerwatch.power/1", 1)
     assert {row["fault"] for row in study["by_recording"]} == {fault.name for fault in quick}
+
+
+def test_healthy_months_are_printed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = dict(list(null_months.KINDS.items())[:1])
+    monkeypatch.setattr(null_months, "KINDS", few)
+    out = tmp_path / "null.json"
+    result = run("--null", 1, "--json", out)
+    assert "pages a month" in result.output
+    assert [row["kind"] for row in json.loads(out.read_text())["null"]] == list(few)
