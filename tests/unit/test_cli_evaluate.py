@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from layerwatch.cli import null_months
 from layerwatch.cli.evaluate import command
 from layerwatch.cli.main import main
+from layerwatch.evaluation.noise import KINDS
 from layerwatch.evaluation.power.faults import FAULTS
 from layerwatch.evaluation.power.study import power_of
 from layerwatch.recording.npz import read_npz
@@ -185,8 +185,8 @@ def test_power_is_printed_and_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_healthy_months_are_printed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = dict(list(null_months.KINDS.items())[:1])
-    monkeypatch.setattr(null_months, "KINDS", few)
+    few = dict(list(KINDS.items())[:1])
+    monkeypatch.setattr("layerwatch.cli.null_months.KINDS", few)
     out = tmp_path / "null.json"
     result = run("--null", 1, "--json", out)
     assert "pages a month" in result.output
