@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 from brokers import make_settings, new_broker
 
 from layerwatch.broker.local import LocalBroker
 from layerwatch.hosting import topics
 from layerwatch.hosting.settings import Settings
+
+# The same examples in every run: what fails here fails everywhere. `--hypothesis-profile=default` draws new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 # The matrices are small: threads of the linear algebra library would only contend. Read when numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
