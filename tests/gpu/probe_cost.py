@@ -179,7 +179,7 @@ def measure(
     order, rng = list(ways), random.Random(7)
     for name, run in ways.items():  # twins are made, kernels are loaded
         prepare(name)
-        for _ in range(_WARM_UP):
+        for _ in range(executions):
             run()
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s or len(found[order[0]]) < 3:
