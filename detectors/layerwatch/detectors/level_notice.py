@@ -13,8 +13,8 @@ from layerwatch.schemas.alerts import Cause, DetectorScore, Impact, LayerExcess
 from layerwatch.schemas.engines import Layer
 from layerwatch.schemas.signals import Episode
 
-#: Share of the expected sum of layers from which a step is a trouble and not a notice. All layers together drift by as
-#: much as a tenth in seconds, and by a sixth in minutes, with nothing wrong (source: healthy phases of the recordings).
+#: Share of the expected sum of layers from which a step is a trouble and not a notice. All layers together drift by a
+#: tenth in half a minute, and by a sixth in minutes, with nothing wrong (source: healthy phases of the recordings).
 _MATERIAL, _MATERIAL_TOGETHER = 0.04, 0.15
 
 _MOST = 10

@@ -74,7 +74,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         starts = await self._thread.starts(sources)
         for tp, offset in starts.items():
             self._positions.begin(Partition(*tp), offset)
-            self._read_offset[tp] = self._committed_offset[tp] = offset
+            self._committed_offset[tp] = offset
         self._sought.update(starts)
 
     async def seek_wait(self, partitions: Any) -> None:
@@ -122,7 +122,6 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 continue
             self._follow(tp, record.offset)
             await self.wait_first(self.callback(self._to_message(tp, record)), self.suspend_flow.wait())
-            self._read_offset[tp] = record.offset
 
     def _follow(self, tp: Any, offset: int) -> None:
         """Tells a gap that Kafka has from one that we have."""

@@ -191,7 +191,7 @@ def test_thousands_of_distinct_shapes_stay_small(outputs: int) -> None:
 
 
 def test_a_length_that_divides_badly_costs_what_others_like_it_cost() -> None:
-    """Kernels are chosen by alignment: a length of 56 takes a tenth of one of 55."""
+    """Kernels are chosen by alignment: a length of 56 may take a tenth of one of 55."""
     lengths = np.arange(20, 200)
     points = [Point(2, int(n), math.gcd(int(n), 8)) for n in lengths]
     cost = np.where(lengths % 8 == 0, 0.006, 0.06) * lengths / 50

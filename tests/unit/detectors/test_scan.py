@@ -1,4 +1,4 @@
-"""Rare events: counted exactly, in several windows, no older than 10 s."""
+"""Rare events: counted exactly, in several windows of limited age."""
 
 from __future__ import annotations
 
