@@ -16,6 +16,7 @@ ALERTS_CURRENT = "layerwatch.alerts.current"
 DECISIONS = "layerwatch.decisions"
 DECISIONS_CURRENT = "layerwatch.decisions.current"
 CONTROL = "layerwatch.control"
+OPERATIONS = "layerwatch.operations"
 DEADLETTER = "layerwatch.deadletter"
 
 
@@ -59,6 +60,7 @@ TOPICS = (
     Topic(DECISIONS, "target", 30 * _DAY_MS),
     Topic(DECISIONS_CURRENT, "target", None),
     Topic(CONTROL, "instance", None),
+    Topic(OPERATIONS, "order id", None, catalogue=True),
     Topic(DEADLETTER, "source topic", 7 * _DAY_MS, catalogue=True),
     *_CHANGELOGS,
 )

@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(
         None, description="models fitted by `layerwatch train`; unset: the shipped ones"
     )
+    services: Path | None = Field(
+        None, description="services.toml, what people say of their services; unset: nothing"
+    )
     kafka: KafkaSettings = KafkaSettings()
     agent: AgentSettings = AgentSettings()
     processor: ProcessorSettings = ProcessorSettings()

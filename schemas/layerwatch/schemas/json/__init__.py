@@ -1,4 +1,4 @@
-"""The shipped JSON Schemas (2020-12) of alerts and decisions."""
+"""The shipped JSON Schemas (2020-12) of alerts, decisions and orders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def load(name: str) -> dict[str, Any]:
-    """The schema of `alert` or `decision`."""
+    """The schema of `alert`, `decision` or `operation`."""
     text = resources.files(__name__).joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

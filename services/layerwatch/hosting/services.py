@@ -1,0 +1,183 @@
+"""services.toml: what people say about their services. Read once, when a process starts.
+
+[defaults]                       # for every service, also one that is not named here
+owner = "platform"
+
+[services.bert-qa]
+owner = "nlp"
+mode = "enforce"                 # shadow, advise or enforce
+target_latency_ms = 25           # p99 that its requests should keep
+standby = "bert-qa-v1"           # the build that failover goes to, by the name that runtimes know it by
+fallback = "fp16"                # the build that fallback_precision goes to
+min_replicas = 2
+max_replicas = 12
+startup_s = 120                  # from the order of a replica until it serves
+max_share = 0.5                  # of its instances that may be on standby or fallback at once
+channels = ["nlp-pager"]
+
+[channels.nlp-pager]             # how people are told
+kind = "pagerduty"
+secret_file = "/run/secrets/nlp-pagerduty"
+severity = "critical"
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import tomllib
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from layerwatch.schemas.errors import ConfigError
+
+Mode = Literal["shadow", "advise", "enforce"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Service(_Table):
+    """One service. What is None was not said, and nobody may guess it."""
+
+    owner: str = ""
+    mode: Mode | None = None  # None: LAYERWATCH_DECISION__MODE
+    target_latency_ms: float | None = Field(None, gt=0)
+    standby: str | None = Field(None, min_length=1)
+    fallback: str | None = Field(None, min_length=1)
+    min_replicas: int | None = Field(None, ge=0)
+    max_replicas: int | None = Field(None, ge=1)
+    startup_s: float = Field(120.0, gt=0)
+    max_share: float = Field(0.5, gt=0, le=1)
+    channels: list[str] = []
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> Service:
+        least, most = self.min_replicas, self.max_replicas
+        if least is not None and most is not None and most < least:
+            raise ValueError("max_replicas is below min_replicas: raise the one or lower the other")
+        return self
+
+
+class Channel(_Table):
+    """A way to tell people. The secret (key, token, password) is in a file of its own, never here."""
+
+    kind: Literal["alertmanager", "pagerduty", "slack", "webhook"]
+    urls: list[str] = []  # of all peers; empty: the kind's own
+    secret_file: Path | None = Field(None, strict=False)
+    severity: Literal["info", "warning", "critical"] = "warning"  # the least that is told
+
+
+class Services(_Table):
+    """All that the file says."""
+
+    defaults: Service = Service()
+    services: dict[str, Service] = {}
+    channels: dict[str, Channel] = {}
+
+    def get(self, name: str) -> Service:
+        """What holds for a service: what it says itself over the defaults."""
+        return self.services.get(name, self.defaults)
+
+
+def load_services(path: Path | None) -> Services:
+    """The file's content; without a path nothing is said of any service.
+
+    Raises ConfigError naming the file, the line, the key and the remedy.
+    """
+    if path is None:
+        return Services()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): mend it, or unset LAYERWATCH_SERVICES"
+        ) from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}; the file must be TOML") from error
+    try:
+        found = Services.model_validate(_with_defaults(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _complaint(path, text, raw, tuple(str(part) for part in first["loc"]), _said(first)) from error
+    for name, service in [("defaults", found.defaults), *found.services.items()]:
+        for channel in service.channels:
+            if channel not in found.channels:
+                place = ("defaults", "channels") if name == "defaults" else ("services", name, "channels")
+                said = f"there is no channel {channel!r}: add a table [channels.{channel}], or take it out"
+                raise _complaint(path, text, raw, place, said)
+    return found
+
+
+def _with_defaults(raw: dict[str, Any]) -> dict[str, Any]:
+    """Each service's table over that of the defaults, where both are tables: else validation will say so."""
+    defaults, services = raw.get("defaults"), raw.get("services")
+    if not isinstance(defaults, dict) or not isinstance(services, dict):
+        return raw
+    merged = {name: defaults | own if isinstance(own, dict) else own for name, own in services.items()}
+    return raw | {"services": merged}
+
+
+def _said(error: Any) -> str:
+    """What is wrong with a value, and the remedy."""
+    key = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(error["loc"])
+        near = difflib.get_close_matches(key, known, 1)
+        meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"there is no such key; {meant}"
+    said: str = error["msg"].removeprefix("Value error, ")
+    return f"{said}, but it is {error['input']!r}" if error["type"] != "value_error" else said
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    table = {"services": Service, "defaults": Service, "channels": Channel}
+    named = location[0] if len(location) > 1 else None
+    return list((table.get(str(named), Services)).model_fields)
+
+
+def _complaint(path: Path, text: str, raw: dict[str, Any], key: tuple[str, ...], said: str) -> ConfigError:
+    if key[:1] == ("services",) and len(key) > 2 and key[2] not in raw["services"][key[1]]:
+        inherited = ("defaults", *key[2:])
+        key = inherited if key[2] in raw.get("defaults", {}) else key
+    line = _line_of(text, key)
+    place = f"{path}, line {line}" if line else str(path)
+    return ConfigError(f"{place}: {'.'.join(key)}: {said}")
+
+
+def _line_of(text: str, key: tuple[str, ...]) -> int | None:
+    """The line on which a key is set, or its table begins; None where the file says it in another way."""
+    lines: dict[tuple[str, ...], int] = {}
+    for number, path in _keys_of(text):
+        for end in range(1, len(path) + 1):
+            lines.setdefault(path[:end], number)
+    return next((lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in lines), None)
+
+
+def _keys_of(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line and full key of each table header and assignment that fits on its line."""
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        head = line.strip()
+        is_table = head.startswith("[")
+        try:
+            path = _path_in(head if is_table else f"{head.partition('=')[0]} = 0")
+        except tomllib.TOMLDecodeError:
+            continue
+        if is_table:
+            table = path
+        yield number, path if is_table else table + path
+
+
+def _path_in(fragment: str) -> tuple[str, ...]:
+    inner: Any = tomllib.loads(fragment)
+    path: list[str] = []
+    while isinstance(inner, dict) and inner:
+        name, inner = next(iter(inner.items()))
+        path.append(name)
+    return tuple(path)
