@@ -136,9 +136,9 @@ def _said(error: Any) -> str:
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:
-    table = {"services": Service, "defaults": Service, "channels": Channel}
-    named = location[0] if len(location) > 1 else None
-    return list((table.get(str(named), Services)).model_fields)
+    tables: dict[str, type[BaseModel]] = {"services": Service, "defaults": Service, "channels": Channel}
+    named = str(location[0]) if len(location) > 1 else ""
+    return list(tables.get(named, Services).model_fields)
 
 
 def _complaint(path: Path, text: str, raw: dict[str, Any], key: tuple[str, ...], said: str) -> ConfigError:

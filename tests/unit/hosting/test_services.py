@@ -20,8 +20,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_the_documented_example_says_what_it_says(tmp_path: Path) -> None:
-    example = "\n".join(line[4:] for line in GOOD.splitlines() if line.startswith("    "))
-    found = load_services(written(tmp_path, example))
+    found = load_services(written(tmp_path, GOOD.partition("\n")[2]))
     service = found.get("bert-qa")
     assert (service.owner, service.mode, service.target_latency_ms) == ("nlp", "enforce", 25)
     assert (service.standby, service.fallback) == ("bert-qa-v1", "fp16")
