@@ -11,8 +11,9 @@ from typing import Protocol
 
 from layerwatch.history.metrics import Metrics
 from layerwatch.history.progress import Progress
-from layerwatch.history.rows import READERS, RawRecord
-from layerwatch.history.store import Batch, Position, Positions, Refused, Store
+from layerwatch.history.rows import READERS
+from layerwatch.history.store import Batch, Refused, Store
+from layerwatch.hosting.log_source import Position, Positions, RawRecord
 from layerwatch.schemas.errors import InvalidRecord, Unavailable
 
 _log = logging.getLogger(__name__)

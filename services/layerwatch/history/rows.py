@@ -17,18 +17,6 @@ _SQLITE_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class RawRecord:
-    """A record as it lies in a topic."""
-
-    topic: str
-    topic_id: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    value: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
 class Revision:
     """One revision of an alert or a decision. `fields` are in the order of `kind.columns`, `json` is verbatim."""
 

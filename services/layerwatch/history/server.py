@@ -14,8 +14,8 @@ from layerwatch.history.ingest import Ingest
 from layerwatch.history.metrics import Metrics
 from layerwatch.history.progress import Progress
 from layerwatch.history.reader import Reader
-from layerwatch.history.source import KafkaSource
 from layerwatch.history.store import FILE_NAME, Store
+from layerwatch.hosting.log_source import KafkaSource
 from layerwatch.hosting.settings import HistorySettings, Settings
 from layerwatch.schemas.errors import ConfigError, Unavailable
 from layerwatch.schemas.topics import ALERTS, DECISIONS
@@ -42,7 +42,7 @@ def run(settings: Settings) -> None:
         # uvicorn raises the signals that it caught once more when it has stopped: these make that harmless.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
-        connect = partial(KafkaSource, settings, (ALERTS, DECISIONS))
+        connect = partial(KafkaSource, "layerwatch-history", settings, (ALERTS, DECISIONS))
         ingest = Ingest(store, connect, progress, metrics, ended=end)
         ingest.start()
         _log.info("history in %s, on http://%s:%d", path, *listener.getsockname()[:2])

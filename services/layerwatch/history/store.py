@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from layerwatch.history.rows import Revision
 from layerwatch.history.tables import VERSION, Kind, definitions
+from layerwatch.hosting.log_source import Position
 from layerwatch.schemas.errors import ConfigError
 
 FILE_NAME = "history.sqlite3"
 _BUSY_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far one partition was read. `topic_id` tells a topic from another one that had its name before."""
-
-    topic_id: str
-    next_offset: int
-    timestamp_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +29,6 @@ class Refused:
     reason: str
     detail: str
     value: bytes | None
-
-
-Positions = Mapping[tuple[str, int], Position]
 
 
 @dataclass(slots=True)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from layerwatch.history.reader import Reader
 from layerwatch.history.rows import Revision, alert_row, decision_row
-from layerwatch.history.store import Batch, Position, Store
+from layerwatch.history.store import Batch, Store
 from layerwatch.history.tables import ALERT, DECISION, VERSION
+from layerwatch.hosting.log_source import Position
 from layerwatch.schemas.errors import ConfigError, InvalidRecord
 
 deliveries = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6)), min_size=1, max_size=30)

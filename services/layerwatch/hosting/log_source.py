@@ -1,10 +1,14 @@
-"""The topics of Kafka from stored positions on. The one module of the history that knows kafka-python."""
+"""Topics of Kafka from stored positions on, for services that keep their position in a database of their own.
+
+What such a service does with a record and how far it has read change in one transaction there, so nothing is lost and
+nothing counts twice, whatever is killed.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +16,6 @@ from typing import Any
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from layerwatch.history.rows import RawRecord
-from layerwatch.history.store import Positions
 from layerwatch.hosting import kafka
 from layerwatch.hosting.settings import Settings
 from layerwatch.schemas.errors import Unavailable
@@ -22,9 +24,33 @@ _log = logging.getLogger(__name__)
 
 _POLL_MS = 500
 _ANSWER_MS = 5_000
-_CLIENT: dict[str, Any] = {"client_id": "layerwatch-history", "bootstrap_timeout_ms": _ANSWER_MS}
 #: Between two questions how far the topics reach and whether they are still the same ones.
 _CHECK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record as it lies in a topic."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far one partition was read. `topic_id` tells a topic from another one that had its name before."""
+
+    topic_id: str
+    next_offset: int
+    timestamp_ms: int
+
+
+#: By (topic, partition).
+Positions = Mapping[tuple[str, int], Position]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +62,18 @@ class _Topic:
 class KafkaSource:
     """All partitions of some topics, assigned by hand: the positions are the database's business, not Kafka's.
 
+    `client` is the name by which the broker's logs know us.
     Raises Unavailable when Kafka does not answer, a topic is missing, or a topic is no longer the one it was.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[str], positions: Positions) -> None:
+    def __init__(self, client: str, settings: Settings, topics: Sequence[str], positions: Positions) -> None:
+        options: dict[str, Any] = {"client_id": client, "bootstrap_timeout_ms": _ANSWER_MS}
         self._servers = settings.kafka.servers
         with _answering(self._servers), ExitStack() as opened:
-            admin = kafka.admin(settings, **_CLIENT, request_timeout_ms=_ANSWER_MS)
+            admin = kafka.admin(settings, **options, request_timeout_ms=_ANSWER_MS)
             self._admin: Any = opened.enter_context(closing(admin))
             # Untyped: the time-outs of its questions are no part of what is typed.
-            self._consumer: Any = opened.enter_context(closing(kafka.consumer(settings, **_CLIENT)))
+            self._consumer: Any = opened.enter_context(closing(kafka.consumer(settings, **options)))
             self._topics = _describe(self._admin, topics)
             self._assign(positions)
             self._opened = opened.pop_all()
