@@ -1,7 +1,11 @@
-"""What one thread of the runtime does at each execution: time it, see whether it is due to be sampled, write it down."""
+"""What one thread of the runtime does at each execution: time it, see whether it is due to be sampled, write it down.
+
+For the usual execution, one more of the same shape that is not sampled, `Probe.execution` has written out what `begin` does.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layerwatch.probe.interfaces import Cuda
 from layerwatch.probe.ring_writer import RingWriter
+from layerwatch.probe.run import FullRun, Look
 from layerwatch.probe.sampler import Sampler, Stratum
 from layerwatch.schemas.profiles import IN_GRAPH, ON_TWIN, SWITCHED_PROFILE
 from layerwatch.schemas.ring import UNKNOWN_NS, encode_dimensions
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
     from layerwatch.probe.run import Run
     from layerwatch.probe.sampling import Sampling
 
+_log = logging.getLogger(__name__)
+
 Shapes = Mapping[str, Sequence[int]]
 
 #: Shapes and contexts that a thread remembers; beyond, it begins anew.
@@ -24,6 +31,10 @@ _MAX_SHAPES = 4096
 _MAX_CONTEXTS = 256
 #: Executions of a thread whose end has not come yet, where the caller does not wait.
 _MAX_PENDING = 64
+#: A thread whose next execution begins within this time after the last one is busy, and leaves the last record to it (ns).
+_BUSY_NS = 1_000_000
+#: Equal to no shapes at all.
+_NO_SHAPES = object()
 
 
 class _Shape(NamedTuple):
@@ -34,18 +45,19 @@ class _Shape(NamedTuple):
 class _Seen:
     """A context as this thread saw it last."""
 
-    __slots__ = ("number", "profile", "shape", "since_change", "stratum")
+    __slots__ = ("look", "shape", "shapes", "since_change")
 
-    def __init__(self, number: int, stratum: Stratum) -> None:
-        self.number = number
-        self.stratum = stratum
-        self.shape: _Shape | None = None
-        self.profile = -1
+    def __init__(self, look: Look, shape: _Shape) -> None:
+        self.look = look
+        self.shape = shape
+        self.shapes: object = (
+            _NO_SHAPES  # as the caller gave them, where the same again means that nothing has changed
+        )
         self.since_change = 0
 
 
 class _Pending(NamedTuple):
-    run: Run
+    run: FullRun
     start: int
     stop: int
     host_ns: int
@@ -56,75 +68,114 @@ class Lane:
 
     def __init__(self, ring: RingWriter, sampling: Sampling, cuda: Cuda, *, waits: bool) -> None:
         self.ring = ring
+        self.page = sampling.page
+        self.orders = sampling.page.words
+        self.closed = False
+        self.seen: dict[int, _Seen] = {}
+        self.deferred: deque[Run] = deque()  # at most one
+        self.is_busy = False  # executions follow upon one another
         self._sampling = sampling
-        self._page = sampling.page
         self._cuda = cuda
         self._waits = waits
         self._sampler = Sampler()
         self._shapes: dict[object, _Shape] = {}
-        self._seen: dict[int, _Seen] = {}
         self._contexts = 0
+        self._settled_rate = 0.0
+        self._last_end_ns = 0
         self._pending: deque[_Pending] = deque()
         self._events: list[int] = []
         self._made_events = 0
         self._inputs = sampling.facts.inputs
         self._one_profile = sampling.facts.profiles == 1
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: FullRun) -> None:
         """Before the caller's block: `run.context` becomes the twin's where the execution is sampled."""
         if self._pending:
             self.harvest()
         context = run.context
         shape = self._shape(run.shapes, context)
         profile = 0 if self._one_profile else int(context.active_optimization_profile)
-        seen = self._seen.get(id(context))
-        if seen is None:
-            seen = self._meet(id(context), shape, profile)
-        if shape is seen.shape and profile == seen.profile:
+        seen = self.seen.get(id(context))
+        if seen is not None and shape is seen.shape and profile == seen.look.profile:
             seen.since_change += 1
         else:
-            if profile != seen.profile and seen.profile >= 0:
+            if seen is not None and profile != seen.look.profile:
                 run.flags |= SWITCHED_PROFILE
-            seen.shape, seen.profile, seen.since_change = shape, profile, 0
-            seen.stratum = self._sampler.stratum((shape.cell, profile))
-        run.profile = profile
-        run.shape = shape.packed
-        run.number = seen.number
+            seen = self._meet(id(context), seen, shape, profile)
+        if self._waits and self._one_profile:
+            seen.shapes = _kept(run.shapes)
+        run.look = seen.look
         run.since_change = seen.since_change
-        if self._sampler.is_due(seen.stratum, self._page.rate(time.perf_counter_ns())):
+        if self._is_due(seen.look.stratum):
             self._sampling.claim(run, self.ring)
         if run.twin is not None:
-            run.flags |= ON_TWIN
-        elif run.in_graph:
-            run.flags |= IN_GRAPH
+            run.flags = run.flags & ~IN_GRAPH | ON_TWIN
         if not self._waits:
             run.events = (0, 0)
             self._start_event(run)
 
-    def end(self, run: Run, end_ns: int, failed: bool) -> None:
+    def meanwhile(self, run: Run) -> None:
+        """The GPU is at work: do what need not be done later. The record of a busy thread waits until the next time."""
+        if self.deferred:
+            self.write_deferred()
+        if self._waits and run.twin is None:
+            self._settle(run.look.stratum)
+            self.is_busy = run.start_ns - self._last_end_ns < _BUSY_NS
+
+    def end(self, run: Run, failed: bool) -> None:
         """After the caller's block."""
+        if self.deferred:
+            self.write_deferred()
         if failed:
             self.ring.count("failed")
             self._let_go(run)
-            if not self._waits:
+            if isinstance(run, FullRun) and not self._waits:
                 self._events += [event for event in run.events if event]
-        elif not self._waits:
-            self._stop_event(run, end_ns)
+        elif isinstance(run, FullRun) and not self._waits:
+            self._stop_event(run)
         else:
-            host_ns = run.launched_ns - run.start_ns if run.launched_ns else UNKNOWN_NS
-            if run.twin is not None:
+            if not run.launched_ns or run.twin is not None:
+                self._settle(run.look.stratum)
+            if isinstance(run, FullRun) and run.twin is not None:
                 self._sampling.finish(run, self.ring, self._cuda)
-            self.ring.write(run, time.time_ns(), end_ns - run.start_ns, host_ns)
+            self._write(run)
+
+    def write_deferred(self) -> None:
+        """Write down what the last execution has left, if it has."""
+        try:
+            run = self.deferred.popleft()
+        except IndexError:
+            return
+        self._write(run)
+
+    def leave(self) -> None:
+        """Its thread ends."""
+        try:
+            self.write_deferred()
+        except Exception:  # noqa: BLE001 - nothing of ours may reach the caller
+            self.fail()
 
     def abandon(self, run: Run) -> None:
-        """`begin` has failed: let the caller run as if there were no probe."""
+        """`begin` or `end` has failed: let the caller run as if there were no probe."""
         self.ring.count("errors")
+        self.seen.clear()
         self._let_go(run)
+
+    def fail(self) -> None:
+        """Something else has failed, and the execution goes on."""
+        try:
+            self.seen.clear()
+            self.ring.count("errors")
+            _log.warning("the probe failed beside an execution, which itself goes on", exc_info=True)
+        except Exception:  # noqa: BLE001 - nothing of ours may reach the caller
+            return
 
     def detach(self) -> None:
         """In a forked child: forget what belongs to the parent, so that a block that began before ends quietly."""
+        self.closed = True
         self.ring.detach()
         self._pending.clear()
+        self.deferred.clear()
 
     def harvest(self) -> None:
         """Write down those executions of a caller who does not wait that have ended since."""
@@ -137,6 +188,27 @@ class Lane:
                 if run.twin is not None:
                     self._sampling.finish(run, self.ring, None)
             self.ring.write(run, time.time_ns(), max(1, int(elapsed_ms * 1e6)), host_ns)
+
+    def _write(self, run: Run) -> None:
+        end_ns, launched_ns = run.end_ns, run.launched_ns
+        self._last_end_ns = end_ns
+        host_ns = launched_ns - run.start_ns if launched_ns else UNKNOWN_NS
+        self.ring.write(
+            run, time.time_ns() - (time.perf_counter_ns() - end_ns), end_ns - run.start_ns, host_ns
+        )
+
+    def _is_due(self, stratum: Stratum) -> bool:
+        """Whether to sample this execution: as settled after the last one, unless another rate holds since."""
+        due, rate = stratum.due, self.page.rate(time.perf_counter_ns())
+        if due is None or rate != self._settled_rate:
+            due = self._sampler.is_due(stratum, rate)
+        stratum.due = None
+        return due
+
+    def _settle(self, stratum: Stratum) -> None:
+        """Decide about the next execution of this shape."""
+        self._settled_rate = rate = self.page.rate(time.perf_counter_ns())
+        stratum.due = self._sampler.is_due(stratum, rate)
 
     def _shape(self, shapes: Shapes | None, context: Any) -> _Shape:
         if shapes is None:
@@ -166,14 +238,20 @@ class Lane:
         made = self._shapes[key] = _Shape(encode_dimensions(tuple(dimensions)), cell)
         return made
 
-    def _meet(self, key: int, shape: _Shape, profile: int) -> _Seen:
-        if len(self._seen) >= _MAX_CONTEXTS:
-            self._seen.clear()
-        made = self._seen[key] = _Seen(self._contexts, self._sampler.stratum((shape.cell, profile)))
-        self._contexts += 1
+    def _meet(self, key: int, seen: _Seen | None, shape: _Shape, profile: int) -> _Seen:
+        """A context that is new, or has another shape or profile than before."""
+        if seen is not None:
+            number = seen.look.number
+        else:
+            if len(self.seen) >= _MAX_CONTEXTS:
+                self.seen.clear()
+            number = self._contexts
+            self._contexts += 1
+        stratum = self._sampler.stratum((shape.cell, profile))
+        made = self.seen[key] = _Seen(Look(profile, shape.packed, number, stratum), shape)
         return made
 
-    def _start_event(self, run: Run) -> None:
+    def _start_event(self, run: FullRun) -> None:
         run.stream = int(run.stream)
         if len(self._events) < 2 and self._made_events < 2 * _MAX_PENDING:
             self._events += (self._cuda.new_event(), self._cuda.new_event())
@@ -183,17 +261,24 @@ class Lane:
             self._cuda.record(start, run.stream)
             run.events = (start, stop)
 
-    def _stop_event(self, run: Run, end_ns: int) -> None:
+    def _stop_event(self, run: FullRun) -> None:
         start, stop = run.events
         if not stop:
             self.ring.count("untimed")
             self._let_go(run)
             return
         self._cuda.record(stop, run.stream)
-        self._pending.append(_Pending(run, start, stop, end_ns - run.start_ns))
+        self._pending.append(_Pending(run, start, stop, run.end_ns - run.start_ns))
 
     def _let_go(self, run: Run) -> None:
-        if run.twin is not None:
+        if isinstance(run, FullRun) and run.twin is not None:
             run.twin.release()
             run.twin = None
             run.sampled = False
+
+
+def _kept(shapes: Shapes | None) -> object:
+    """A copy that the same shapes are equal to; of lists and the like, which their owner may change, none."""
+    if shapes is None or not all(type(dims) is tuple for dims in shapes.values()):
+        return _NO_SHAPES
+    return dict(shapes)

@@ -18,7 +18,8 @@ from layerwatch.schemas.control_page import (
 )
 from layerwatch.schemas.ring import encode_u64
 
-_GENERATION = SAMPLING_OFFSET // 4
+#: Where in `Page.words` the generation of the sampling order is.
+GENERATION = SAMPLING_OFFSET // 4
 
 
 class Page:
@@ -31,14 +32,14 @@ class Page:
         self.baseline_rate = baseline_rate
         self.tier = "baseline"
         self._map = map_whole(path, encode_page(token), PAGE_BYTES)
-        self._words = memoryview(self._map).cast("I")
-        self._generation = 0
+        self.words = memoryview(self._map).cast("I")
+        self.generation = 0  # of the order that holds; another one in `words`: an order has come
         self._rate = baseline_rate
         self._expires_ns = 0  # on perf_counter's clock
 
     def rate(self, now_ns: int) -> float:
         """Share of executions to sample; `now_ns` is perf_counter's. No system call."""
-        if self._words[_GENERATION] != self._generation:
+        if self.words[GENERATION] != self.generation:
             self._look(now_ns)
         if now_ns < self._expires_ns:
             return self._rate
@@ -57,7 +58,7 @@ class Page:
         found = decode_sampling(self._map[SAMPLING_OFFSET : SAMPLING_OFFSET + SAMPLING_BYTES])
         if found is None:  # being written just now, or nonsense: the former order holds until it expires
             return
-        self._generation, sampling = found
+        self.generation, sampling = found
         self._rate = sampling.rate if sampling.tier != "off" else 0.0
         left_s = min(max(sampling.expires_s - time.time(), 0.0), 1e6)
         self._expires_ns = now_ns + int(left_s * 1e9)

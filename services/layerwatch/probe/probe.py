@@ -4,6 +4,7 @@
     probe = Probe(engine, service="bert-qa", plan="bert.plan")
     with probe.execution(context, stream, shapes) as run:
         run.context.execute_async_v3(stream)
+        run.launched()                                        # the probe does its own work while the GPU does its
         ...                                                   # copy the results back and wait for them, as before
 
 It starts no thread, raises nothing and waits for nothing but the GPU. Where it cannot work, executions go on unwatched:
@@ -27,12 +28,13 @@ from layerwatch.probe.engine_facts import EngineFacts, engine_facts
 from layerwatch.probe.folder import RuntimeFolder, remove_abandoned
 from layerwatch.probe.interfaces import Cuda, Device, Engine
 from layerwatch.probe.lane import Lane, Shapes
-from layerwatch.probe.page import Page
+from layerwatch.probe.page import GENERATION, Page
 from layerwatch.probe.ring_writer import RingWriter
-from layerwatch.probe.run import Run
+from layerwatch.probe.run import FullRun, Run
 from layerwatch.probe.sampling import Sampling
 from layerwatch.probe.sender import Sender
 from layerwatch.schemas.control_page import LEAVING, SERVING, State
+from layerwatch.schemas.profiles import IN_GRAPH
 from layerwatch.schemas.ring import COUNTERS
 from layerwatch.schemas.runtimes import (
     CONTROL_NAME,
@@ -131,6 +133,8 @@ class _Watch:
         self.off = why
         try:
             for lane in self.lanes:
+                lane.closed = True
+                lane.write_deferred()
                 if lane in self.free:
                     lane.harvest()
             self.sampling.close()
@@ -158,6 +162,7 @@ class _Holder:
 
     def __del__(self) -> None:
         if self.lane is not None:
+            self.lane.leave()
             self._free.append(self.lane)
 
 
@@ -231,15 +236,26 @@ class Probe:
         `graph` says that a captured graph is launched unless `run.sampled`. Capture graphs outside of such a block.
         """
         try:
-            holder: _Holder = self._local.holder
+            lane: Lane | None = self._local.lane
         except AttributeError:
-            holder = self._join()
-        watch = self._watch
-        lane = holder.lane
-        if lane is None or watch is None or watch.off:
+            lane = self._join()
+        if lane is None or lane.closed:
             self._unwatched += 1
             lane = None
-        return Run(lane, context, stream, shapes, graph, request_id)
+        else:
+            try:
+                seen = lane.seen.get(id(context))
+                if (
+                    seen is not None
+                    and shapes == seen.shapes
+                    and seen.look.stratum.due is False
+                    and lane.orders[GENERATION] == lane.page.generation
+                ):
+                    seen.since_change = since_change = seen.since_change + 1
+                    return Run(lane, context, seen.look, since_change, IN_GRAPH if graph else 0, request_id)
+            except Exception:  # noqa: BLE001 - shapes that cannot be compared, say
+                lane.fail()
+        return FullRun(lane, context, stream, shapes, IN_GRAPH if graph else 0, request_id)
 
     def counters(self) -> dict[str, int]:
         """`executions`, `unwatched`, and what else was counted since the start, summed over threads."""
@@ -248,7 +264,7 @@ class Probe:
         for lane in lanes:
             for name, value in lane.ring.counters().items():
                 totals[name] += value
-        executions = sum(lane.ring.position for lane in lanes)
+        executions = sum(lane.ring.position + len(lane.deferred) for lane in lanes)
         return {"executions": executions, "unwatched": self._unwatched, **totals}
 
     def twin_bytes(self, profile: int = 0) -> int:
@@ -265,7 +281,7 @@ class Probe:
         if self._watch is not None:
             self._watch.close("closed")
 
-    def _join(self) -> _Holder:
+    def _join(self) -> Lane | None:
         """This thread's first execution."""
         lane: Lane | None = None
         watch = self._watch
@@ -277,9 +293,9 @@ class Probe:
             except Exception as error:  # noqa: BLE001 - a full disk, say
                 self.problem = f"a thread is not watched: {error!r}"
                 _log.warning("%s", self.problem)
-        holder = _Holder(lane, watch.free if watch is not None else deque())
-        self._local.holder = holder
-        return holder
+        self._local.holder = _Holder(lane, watch.free if watch is not None else deque())
+        self._local.lane = lane
+        return lane
 
 
 _watches: weakref.WeakSet[_Watch] = weakref.WeakSet()

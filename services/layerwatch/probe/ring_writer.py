@@ -62,18 +62,19 @@ class RingWriter:
         self.position = 0
 
     def write(self, run: Run, end_unix_ns: int, end_to_end_ns: int, host_ns: int) -> None:
-        """Write an execution down that has ended."""
+        """Write an execution down that has run."""
         position = self.position
+        look = run.look
         body = _BODY.pack(
             position,
             end_unix_ns,
             end_to_end_ns,
             host_ns,
-            run.profile,
+            look.profile,
             run.flags,
-            run.number,
+            look.number,
             run.since_change,
-            run.shape,
+            look.shape,
             run.request_id,
             0,
         )

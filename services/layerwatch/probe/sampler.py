@@ -21,7 +21,7 @@ _FIRST_CREDIT = 0.5
 class Stratum:
     """One shape, as one thread sees it."""
 
-    __slots__ = ("credit", "root", "seen", "share", "version")
+    __slots__ = ("credit", "due", "root", "seen", "share", "version")
 
     def __init__(self) -> None:
         self.seen = 0
@@ -29,6 +29,7 @@ class Stratum:
         self.share = 0.0
         self.credit = _FIRST_CREDIT
         self.version = -1
+        self.due: bool | None = None  # whether its next execution is, where that is settled already
 
 
 class Sampler:

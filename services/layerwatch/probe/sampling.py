@@ -19,7 +19,7 @@ from layerwatch.schemas.ring import SAMPLED
 from layerwatch.schemas.samples import LayerSample, encode_sample
 
 if TYPE_CHECKING:
-    from layerwatch.probe.run import Run
+    from layerwatch.probe.run import FullRun
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Sampling:
         self._failures: dict[int, int] = {}
         self._making = threading.Lock()
 
-    def claim(self, run: Run, ring: RingWriter) -> None:
+    def claim(self, run: FullRun, ring: RingWriter) -> None:
         """This execution is due: give it the twin of its profile, or count why not."""
         if not self.sender.is_connected():
             ring.count("no_agent")
@@ -75,7 +75,8 @@ class Sampling:
             # TensorRT makes the GPU's context current in a thread with its first execution there
             ring.count("twin_failed")
             return
-        twin = self._twins.get(run.profile) or self._make(run, ring)
+        profile = run.look.profile
+        twin = self._twins.get(profile) or self._make(profile, run.stream, ring)
         if twin is None:
             return
         if not twin.claim():
@@ -85,14 +86,15 @@ class Sampling:
             twin.take_over(run.context, self.facts.tensors, self.facts.input_names)
         except Exception as error:  # noqa: BLE001 - the hot context is as good as ever
             twin.release()
-            self._fail(run.profile, ring, error)
+            self._fail(profile, ring, error)
             return
-        self._failures.pop(run.profile, None)
+        self._failures.pop(profile, None)
         run.twin, run.context, run.sampled = twin, twin.context, True
-        run.number, run.since_change = twin.next_run(run.shape)
+        number, run.since_change = twin.next_run(run.look.shape)
+        run.look = run.look._replace(number=number)
         run.overhead_ns = time.perf_counter_ns() - began_ns
 
-    def finish(self, run: Run, ring: RingWriter, cuda: Cuda | None) -> None:
+    def finish(self, run: FullRun, ring: RingWriter, cuda: Cuda | None) -> None:
         """The block has ended: report, and send. With `cuda`, wait first until the stream is done."""
         twin = run.twin
         assert twin is not None
@@ -124,7 +126,7 @@ class Sampling:
             if not twin.claim():
                 twin.give_up()
 
-    def _pass_on(self, twin: Twin, run: Run, ring: RingWriter) -> str | None:
+    def _pass_on(self, twin: Twin, run: FullRun, ring: RingWriter) -> str | None:
         """None where the agent's socket has the layers; else the counter of their loss."""
         reported = twin.report()
         if reported is None:
@@ -134,10 +136,10 @@ class Sampling:
             self._learn(twin, names)
         if twin.runs == 1:
             return "warm_up"
-        if len(times_ms) != 4 * self._layers.get(run.profile, 0):
+        if len(times_ms) != 4 * self._layers.get(twin.profile, 0):
             return "layer_count"
         return self.sender.send(
-            encode_sample(LayerSample(self._token, ring.number, ring.position, run.profile, times_ms))
+            encode_sample(LayerSample(self._token, ring.number, ring.position, twin.profile, times_ms))
         )
 
     def _learn(self, twin: Twin, names: list[str]) -> None:
@@ -149,8 +151,7 @@ class Sampling:
             self._layers[twin.profile] = len(names)
             self._publish(self._manifest)
 
-    def _make(self, run: Run, ring: RingWriter) -> Twin | None:
-        profile = run.profile
+    def _make(self, profile: int, stream: int, ring: RingWriter) -> Twin | None:
         if profile in self.refusals:
             ring.count("twin_refused")
             return None
@@ -158,7 +159,7 @@ class Sampling:
             ring.count("twin_busy")
             return None
         try:
-            made = self._twins[profile] = self._new(profile, run.stream)
+            made = self._twins[profile] = self._new(profile, stream)
             return made
         except Exception as error:  # noqa: BLE001 - whatever it is, the hot context serves
             ring.count("twin_refused")

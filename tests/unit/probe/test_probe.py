@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from fake_tensorrt import LAYERS, FakeContext, FakeCuda, FakeEngine, hot_context, trt
 from listener import Listener
 
-from layerwatch.probe import Probe
+from layerwatch.probe import Probe, lane
 from layerwatch.schemas.profiles import IN_GRAPH, ON_TWIN, SWITCHED_PROFILE
 from layerwatch.schemas.ring import SAMPLED, UNKNOWN_NS
 
@@ -346,3 +347,107 @@ def test_a_ring_that_wrapped_holds_the_newest(listener: Listener) -> None:
     probe = make_probe(engine, listener.folder)
     execute(probe, hot_context(engine), times=8192 + 10)
     assert [e.position for e in listener.executions()] == list(range(10, 8202))
+
+
+def _launch(probe: Probe, hot: FakeContext, times: int = 1) -> None:
+    """As `execute`, of a caller who says when the work is enqueued."""
+    for _ in range(times):
+        with probe.execution(hot, STREAM, {"ids": (1, 32)}) as run:
+            run.context.execute_async_v3(STREAM)
+            run.launched()
+            hot.engine.cuda.finish(STREAM)
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executions follow upon one another, however slow this machine is."""
+    monkeypatch.setattr(lane, "_BUSY_NS", 1 << 62)
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_busy_thread_writes_a_record_while_the_gpu_is_at_the_next_execution(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    hot = hot_context(engine)
+    _launch(probe, hot, times=3)
+    assert len(listener.executions()) == 2
+    assert probe.counters()["executions"] == 3
+    with probe.execution(hot, STREAM, {"ids": (1, 32)}) as run:
+        assert len(listener.executions()) == 2
+        run.launched()
+        assert len(listener.executions()) == 3
+    listener.order("canary", 1.0)
+    _launch(probe, hot, times=3)
+    found = listener.executions()
+    assert [e.flags & ON_TWIN for e in found] == [0, 0, 0, 0, ON_TWIN, ON_TWIN, ON_TWIN]
+    assert [s.position for s in listener.samples()] == [5, 6]
+    assert [e.end_unix_ns for e in found] == sorted(e.end_unix_ns for e in found)
+    assert all(e.host_ns <= e.end_to_end_ns < 60e9 for e in found)
+    assert probe.counters()["errors"] == 0
+
+
+def test_a_thread_that_is_not_busy_leaves_nothing_for_later(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "_BUSY_NS", 0)
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    _launch(probe, hot_context(engine), times=3)
+    assert len(listener.executions()) == 3
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("end", ["close", "thread", "failure", "silent"])
+def test_what_a_busy_thread_has_left_is_written_before_anything_else_happens(
+    listener: Listener, end: str
+) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    hot = hot_context(engine)
+    if end == "thread":
+        thread = threading.Thread(target=_launch, args=(probe, hot, 3))
+        thread.start()
+        thread.join()
+    else:
+        _launch(probe, hot, 3)
+    if end == "close":
+        probe.close()
+    elif end == "failure":
+        with pytest.raises(KeyError), probe.execution(hot, STREAM, {"ids": (1, 32)}):
+            raise KeyError
+    elif end == "silent":
+        execute(probe, hot)
+    found = listener.executions()
+    assert [e.position for e in found] == list(range(4 if end == "silent" else 3))
+    assert [e.end_unix_ns for e in found] == sorted(e.end_unix_ns for e in found)
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_record_that_waits_keeps_no_context_alive(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    hot = hot_context(engine)
+    _launch(probe, hot, 3)
+    kept = weakref.ref(hot)
+    hot.destroy()
+    del hot
+    assert kept() is None
+
+
+def test_shapes_that_cannot_be_compared_are_counted_and_watched_again(listener: Listener) -> None:
+    class Array(list[int]):
+        """As numpy's."""
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("the truth value of an array is ambiguous")
+
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    hot = hot_context(engine)
+    execute(probe, hot, times=2)
+    for _ in range(5):
+        with probe.execution(hot, STREAM, {"ids": Array([1, 32])}):
+            pass
+    assert probe.counters()["errors"] == 1
+    assert {e.dimensions for e in listener.executions()} == {(1, 32)}
+    assert len(listener.executions()) == 7
