@@ -63,12 +63,27 @@ class Service(_Table):
 
 
 class Channel(_Table):
-    """A way to tell people. The secret (key, token, password) is in a file of its own, never here."""
+    """A way to tell people. The secret (key, token, password) is in a file or a variable of its own, never here."""
 
     kind: Literal["alertmanager", "pagerduty", "slack", "webhook"]
     urls: list[str] = []  # of all peers; empty: the kind's own
     secret_file: Path | None = Field(None, strict=False)
-    severity: Literal["info", "warning", "critical"] = "warning"  # the least that is told
+    secret_env: str | None = None  # name of the variable that holds it
+    room: str = ""  # of Slack: the channel, such as "#oncall"
+    severity: Literal["warning", "critical"] = "warning"  # the least that is told; nobody is told of info
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Channel:
+        if self.kind in ("alertmanager", "webhook") and not self.urls:
+            raise ValueError(f"a channel of kind {self.kind} needs urls")
+        if self.kind in ("pagerduty", "slack") and not (self.secret_file or self.secret_env):
+            raise ValueError(f"a channel of kind {self.kind} needs secret_file or secret_env")
+        if self.kind == "slack" and not self.room:
+            raise ValueError('a channel of kind slack needs room, such as "#oncall"')
+        for url in self.urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url} is no URL: write it as http://host:port or https://host")
+        return self
 
 
 class Services(_Table):

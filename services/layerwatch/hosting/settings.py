@@ -90,6 +90,26 @@ class HistorySettings(_Section):
         return self.url or f"http://127.0.0.1:{self.http_port}"
 
 
+class NotifySettings(_Section):
+    http_port: int = Field(
+        19315, ge=0, le=65535, description="/healthz and /metrics on loopback; 0 picks one"
+    )
+    gather_s: float = Field(
+        5,
+        ge=0,
+        description="from an incident's first alert until people are told: what was decided is told with it",
+    )
+    hold_s: float = Field(
+        300,
+        ge=0,
+        description="without an alert until an incident is resolved; what comes back is no new page",
+    )
+    resend_s: float = Field(60, gt=0, description="between two sendings to Alertmanager of what fires")
+    runbook_url: str | None = Field(
+        None, description="told with each incident, unless its alert has one of its own"
+    )
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe line to write"
@@ -120,6 +140,7 @@ class Settings(BaseSettings):
     processor: ProcessorSettings = ProcessorSettings()
     decision: DecisionSettings = DecisionSettings()
     history: HistorySettings = HistorySettings()
+    notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -1,0 +1,1 @@
+"""Tells people of alerts: one incident, one page, whatever happens in between."""
