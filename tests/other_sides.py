@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 ROUTING_KEY = "0123456789abcdef0123456789abcdef"
@@ -21,7 +22,7 @@ WEBHOOK_TOKEN = "token-of-the-webhook"
 class Reply(NamedTuple):
     status: int
     body: Any
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
     after_s: float = 0.0  # how long the answer takes
 
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -102,6 +103,16 @@ class Service:
 
     def metrics(self) -> list[str]:
         return (self._answer("/metrics") or "").splitlines()
+
+    def health(self) -> str:
+        """What /healthz says, well or not."""
+        try:
+            with urllib.request.urlopen(self._url + "/healthz", timeout=5) as answer:
+                text: bytes = answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read()
+        return text.decode().strip()
 
     def _answer(self, path: str) -> str | None:
         with suppress(OSError), urllib.request.urlopen(self._url + path, timeout=5) as answer:
