@@ -11,11 +11,12 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from layerwatch.broker import jars
-from layerwatch.cli.stack import url
+from layerwatch.cli.stack import url, wanted
 from layerwatch.hosting import topics
 from layerwatch.hosting.kafka import admin
+from layerwatch.hosting.services import load_services
 from layerwatch.hosting.settings import Settings
-from layerwatch.schemas.errors import Unavailable
+from layerwatch.schemas.errors import ConfigError, Unavailable
 
 #: Below this much room in state_dir we warn, in bytes.
 _ROOM_BYTES = 2 << 30
@@ -41,7 +42,13 @@ def run(settings: Settings) -> Iterator[Check]:
     yield from _kafka(settings)
     yield _models(settings)
     yield _room(settings)
-    for service in ("processor", "decision", "history"):
+    try:
+        services = wanted(settings)
+    except ConfigError as error:
+        yield Check("services", "fail", "services.toml", str(error))
+        return
+    yield _channels(settings)
+    for service in services:
         yield _port(settings, service)
 
 
@@ -124,6 +131,21 @@ def _room(settings: Settings) -> Check:
     if free < _ROOM_BYTES:
         return Check("disk", "warn", found, "make room (2 GiB), or set LAYERWATCH_STATE_DIR to another disk")
     return Check("disk", "ok", found)
+
+
+def _channels(settings: Settings) -> Check:
+    channels = load_services(settings.services).channels
+    if not channels:
+        remedy = "add [channels.NAME] to services.toml and let LAYERWATCH_SERVICES name it"
+        return Check("channels", "ok", f"none: people are told of nothing ({remedy})")
+    for name, channel in channels.items():
+        try:
+            channel.secret()
+        except ConfigError as error:
+            return Check("channels", "fail", name, str(error))
+    return Check(
+        "channels", "ok", ", ".join(f"{name} ({channel.kind})" for name, channel in channels.items())
+    )
 
 
 def _port(settings: Settings, service: str) -> Check:

@@ -12,10 +12,16 @@ from layerwatch.hosting import topics
 from layerwatch.hosting.child import Child
 from layerwatch.hosting.environment import environment
 from layerwatch.hosting.lock import Lock
+from layerwatch.hosting.services import load_services
 from layerwatch.hosting.settings import Settings
 from layerwatch.hosting.supervise import Supervisor
 
-_SERVICES = ("processor", "decision", "history")
+_ALWAYS = ("processor", "decision", "history")
+
+
+def wanted(settings: Settings) -> tuple[str, ...]:
+    """Services that are to run: the notifier once somebody is to be told. Raises ConfigError for a bad services.toml."""
+    return (*_ALWAYS, "notify") if load_services(settings.services).channels else _ALWAYS
 
 
 class Stack:
@@ -81,7 +87,7 @@ def services(settings: Settings) -> list[Child]:
             f"{url(settings, name)}/readyz",
             env=env,
         )
-        for name in _SERVICES
+        for name in wanted(settings)
     ]
 
 
@@ -93,7 +99,7 @@ def url(settings: Settings, service: str) -> str:
 def _with_ports(settings: Settings) -> Settings:
     """The settings with a free port wherever a service would pick one itself: it must be known here."""
     update = {}
-    for name in _SERVICES:
+    for name in wanted(settings):
         section = getattr(settings, name)
         if section.http_port == 0:
             with socket.socket() as free:

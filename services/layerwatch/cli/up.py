@@ -8,7 +8,7 @@ from types import FrameType
 
 import click
 
-from layerwatch.cli.stack import Stack, url
+from layerwatch.cli.stack import Stack, url, wanted
 from layerwatch.hosting import logs, settings
 from layerwatch.schemas.errors import Unavailable
 
@@ -40,9 +40,7 @@ def command() -> None:
 def where_to_look(stack: Stack) -> str:
     """A few lines for a person who has just started everything."""
     config = stack.settings
-    metrics = "\n            ".join(
-        f"{url(config, name)}/metrics" for name in ("history", "processor", "decision")
-    )
+    metrics = "\n            ".join(f"{url(config, name)}/metrics" for name in wanted(config))
     return (
         "layerwatch is up (Ctrl-C stops it)\n"
         f"  alerts    layerwatch alerts, or {url(config, 'history')}\n"

@@ -24,6 +24,7 @@ severity = "critical"
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -84,6 +85,25 @@ class Channel(_Table):
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{url} is no URL: write it as http://host:port or https://host")
         return self
+
+    def secret(self) -> str | None:
+        """Its key or token; None where it needs none. Raises ConfigError where it cannot be read."""
+        if self.secret_env is not None:
+            found = os.environ.get(self.secret_env, "").strip()
+            if not found:
+                raise ConfigError(f"the variable {self.secret_env} is empty: set it to the channel's key")
+            return found
+        if self.secret_file is None:
+            return None
+        try:
+            found = self.secret_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"secret_file {self.secret_file} cannot be read ({type(error).__name__}): mend the file or its rights"
+            ) from error
+        if not found:
+            raise ConfigError(f"secret_file {self.secret_file} is empty: write the channel's key into it")
+        return found
 
 
 class Services(_Table):

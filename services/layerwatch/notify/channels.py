@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from layerwatch.notify.incident import Notice
 from layerwatch.notify.request import Answer, Misconfigured, Request, check
 from layerwatch.notify.story import Links, Story, tell
 from layerwatch.schemas.alerts import SEVERITIES
+from layerwatch.schemas.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +26,10 @@ class Lane:
 
     def secret(self) -> str | None:
         """Read anew each time, so that a key can be changed without a restart. Raises Misconfigured."""
-        if self.channel.secret_env is not None:
-            value = os.environ.get(self.channel.secret_env, "").strip()
-            if not value:
-                raise Misconfigured(f"the variable {self.channel.secret_env} is not set")
-            return value
-        if self.channel.secret_file is None:
-            return None
         try:
-            value = self.channel.secret_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misconfigured(f"its secret_file cannot be read ({type(error).__name__})") from error
-        if not value:
-            raise Misconfigured(f"its secret_file {self.channel.secret_file} is empty")
-        return value
+            return self.channel.secret()
+        except ConfigError as error:
+            raise Misconfigured(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

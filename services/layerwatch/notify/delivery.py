@@ -31,7 +31,7 @@ _TRIES, _FIRST_WAIT_S, _LONGEST_WAIT_S = 4, 1.0, 15.0
 #: Between two rounds of tries for a letter: the first, doubled up to the last (s).
 _ROUND_S, _ROUND_MOST_S = 15.0, 300.0
 #: Between two looks whether a person has mended a channel (s).
-_MENDED_S = 30.0
+_MENDED_S = 15.0
 #: A page that is a day late helps nobody (s).
 _OLDEST_S = 86_400.0
 #: A channel on which nothing has arrived for so long counts as dead (s).
