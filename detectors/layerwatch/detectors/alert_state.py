@@ -41,6 +41,7 @@ class AlertState(msgspec.Struct):
     emitted: str = ""  # what the last revision said, in short
     paged: bool = False  # the service's budget had a page for it
     held: str = ""  # why it had none
+    fleet: int = 1  # instances of the service that are known
 
     @classmethod
     def open(cls, signal: Signal, episode: Episode) -> AlertState:
@@ -147,6 +148,7 @@ class AlertState(msgspec.Struct):
             causes=worst.episode.causes,
             detectors=worst.episode.detectors,
             sampling=Sampling(worst.tier, worst.rate),
+            fleet=max(self.fleet, len(self.showing)),
         )
 
     def _held_back(self) -> str:

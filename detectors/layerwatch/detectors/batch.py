@@ -18,6 +18,7 @@ from layerwatch.schemas.profiles import (
 )
 
 #: No execution takes longer than this; a time beyond it is a defect of whoever measured (ms).
+_MAX_ERROR = 1e6  # stands for an infinite one
 _MAX_MS = 3.6e6
 
 #: The year 5138; beyond it, someone has sent milliseconds (unix s).
@@ -40,10 +41,14 @@ class LayerTimes:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Share of each tensor's values at or past its calibrated range: `clipped` [k, tensors] of `rows` [k] of a batch."""
+    """Of `rows` [k] of a batch: `clipped` [k, tensors], the share of each tensor's values at or past its calibrated range.
+
+    `error` [k]: relative L2 of the outputs against an engine of higher precision; [0] where none runs beside it.
+    """
 
     rows: Ints
     clipped: F32
+    error: F32
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,8 @@ def _precision(block: PrecisionBlock, n: int, tensors: int) -> Precision:
     clipped = _sized(block.clipped, "<f4", len(rows) * tensors, "clipped").reshape(len(rows), tensors)
     if not ((clipped >= 0) & (clipped <= 1)).all():  # NaN is neither
         raise InvalidRecord("bad_column", "clipped holds a share that is not in 0..1")
-    return Precision(rows, clipped)
+    error = _sized(block.relative_l2, "<f4", len(rows) if block.relative_l2 else 0, "relative_l2")
+    return Precision(rows, clipped, np.nan_to_num(error, nan=0.0, posinf=_MAX_ERROR))
 
 
 def _column(data: bytes, dtype: str, name: str) -> F64:

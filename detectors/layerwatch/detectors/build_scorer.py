@@ -190,7 +190,9 @@ class BuildScorer:
         if was_warming and not self.warming_up:
             self._gpu.learn()
         if b == len(batch):
-            findings += self._levels(compared, float(rows[-1, e.TIME]), models) + self._clipping(batch)
+            findings += self._levels(compared, float(rows[-1, e.TIME]), models) + self._clipping(
+                batch, models
+            )
         findings = _heard(findings, models)
         windows = self._windows.step(
             rows,
@@ -235,8 +237,8 @@ class BuildScorer:
         self._steps = [found for found in shifts if is_material(found[0])]
         return [Finding(s.channel, s.score, s.threshold, s.onset_s) for s, _ in self._steps]
 
-    def _clipping(self, batch: Executions) -> list[Finding]:
-        if batch.precision is None or not len(batch.precision.rows):
+    def _clipping(self, batch: Executions, models: Models) -> list[Finding]:
+        if batch.precision is None or not len(batch.precision.rows) or "clipping" in models.silenced:
             return []
         return self._precision.step(batch.times_s[batch.precision.rows], batch.precision)
 

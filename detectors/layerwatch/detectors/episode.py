@@ -18,6 +18,7 @@ from layerwatch.schemas.signals import Episode
 #: The kind of trouble that a channel sees; the first of these that has found something names the episode.
 KIND_OF_CHANNEL = {
     "clipping": "divergence",
+    "reference_error": "divergence",
     "profile_switch": "host_gap",
     "layer_slice": "layer_latency",
     "layers_common": "layer_latency",

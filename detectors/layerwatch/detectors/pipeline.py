@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from layerwatch.detectors.decision_stage import LEASE_S, DecisionStage
+from layerwatch.detectors.deciding.policy import shipped_policy
+from layerwatch.detectors.deciding.state import Rules
+from layerwatch.detectors.decision_stage import GRACE_S, DecisionStage
 from layerwatch.detectors.instance_stage import InstanceStage, no_priors
 from layerwatch.detectors.models import Models, shipped
 from layerwatch.detectors.service_stage import ServiceStage
@@ -25,9 +27,9 @@ class Pipeline:
             alerts, decisions = pipeline.update(batch)
     """
 
-    def __init__(self, models: Models | None = None, mode: str = "shadow") -> None:
+    def __init__(self, models: Models | None = None, rules: Rules | None = None) -> None:
         self._models = models or shipped()
-        self._mode = mode
+        self._rules = rules or Rules(shipped_policy())
         self._manifests: dict[str, Manifest] = {}
         self._instances: dict[str, InstanceStage] = {}
         self._services: dict[str, ServiceStage] = {}
@@ -51,12 +53,12 @@ class Pipeline:
         if batch.state == "leaving":
             del self._last[batch.instance]
         if not self._instances[batch.instance].is_news(signal):
-            return [], []
+            return [], self._advance(batch)
         service = self._services.setdefault(
             batch.service, ServiceStage(batch.service, silence_s=float("inf"))
         )
         alerts = service.update(signal, now_s=0.0)
-        return alerts, self._decide(alerts)
+        return alerts, [*self._decide(alerts), *self._advance(batch)]
 
     def finish(self) -> tuple[list[Alert], list[Decision]]:
         """The input has ended: every instance leaves, and event time goes on until every lease has ended."""
@@ -66,15 +68,22 @@ class Pipeline:
             left = self.update(_farewell(batch))
             alerts += left[0]
             decisions += left[1]
-        decisions += [d for stage in self._decisions.values() for d in stage.advance(stage.clock_s + LEASE_S)]
+        for stage in self._decisions.values():
+            while not stage.idle:
+                decisions += stage.advance(stage.clock_s + self._rules.policy.lease_s).decisions
         return alerts, decisions
 
     def _decide(self, alerts: list[Alert]) -> list[Decision]:
         out = []
         for alert in alerts:
-            stage = self._decisions.setdefault(alert.service, DecisionStage(alert.service, self._mode))
-            out += stage.update(alert)
+            stage = self._decisions.setdefault(alert.service, DecisionStage(alert.service, self._rules))
+            out += stage.update(alert).decisions
         return out
+
+    def _advance(self, batch: ProfileBatch) -> list[Decision]:
+        """Between alerts, the instances' clock is the clock of the decisions."""
+        stage = self._decisions.get(batch.service)
+        return [] if stage is None or stage.idle else stage.advance(batch.window_end_s - GRACE_S).decisions
 
 
 def _farewell(last: ProfileBatch) -> ProfileBatch:

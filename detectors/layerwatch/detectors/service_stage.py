@@ -136,6 +136,7 @@ class ServiceStage:
 
     def _revise(self, alert_id: str) -> list[Alert]:
         alert = self._state.alerts[alert_id]
+        alert.fleet = sum(i.signal.state != "leaving" for i in self._state.instances.values())
         self._ask_for_page(alert)
         out = []
         if alert.revision == 0 and alert.resolved:

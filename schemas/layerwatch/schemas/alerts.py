@@ -114,6 +114,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="
     decision: str | None = None
     runbook_url: str | None = None
     history_url: str | None = None
+    fleet: int | None = None  # instances of the service that are known
 
 
 ALERT_READER: Reader[Alert] = Reader(Alert, json=True)

@@ -12,6 +12,7 @@ ACTIONS = ("none", "scale_out", "hold_scale_in", "failover", "fallback_precision
 MODES = ("shadow", "advise", "enforce")
 STATUSES = ("active", "withdrawn", "expired")
 DOMAINS = ("capacity", "routing")
+VERDICTS = ("confirmed", "useless", "unknown")
 
 
 class Target(msgspec.Struct, frozen=True, order=True):
@@ -22,6 +23,14 @@ class Target(msgspec.Struct, frozen=True, order=True):
     @property
     def key(self) -> str:
         return f"{self.service}/{self.instance}/{self.domain}"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a decision, compared with what was expected of it."""
+
+    verdict: str  # confirmed, useless, or unknown: it ended before anything could have come of it
+    said: str
+    judged_at: str
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="layerwatch.decision/1"):
@@ -43,6 +52,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     policy: str
     issued_at: str
     expires_at: str
+    evidence: list[str] = []  # independent kinds that it rests on
+    outcome: Outcome | None = None
+    ended_because: str | None = None
+    order: str | None = None  # the order of a person that it carries out
 
 
 DECISION_READER: Reader[Decision] = Reader(Decision, json=True)

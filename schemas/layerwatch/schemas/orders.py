@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from layerwatch.schemas import silences
 from layerwatch.schemas.alerts import Alert
@@ -31,6 +32,7 @@ class Orders:
 
     def __init__(self) -> None:
         self._by_id: dict[str, Operation] = {}
+        self._by_service: dict[str, dict[str, Operation]] = {}
 
     def take(self, order: Operation) -> bool:
         """Whether it was news. Raises InvalidRecord (`malformed`), and nothing has changed then."""
@@ -38,7 +40,10 @@ class Orders:
         known = self._by_id.get(order.id)
         if known is not None and known.revision >= order.revision:
             return False
+        if known is not None:
+            del self._by_service[known.service][known.id]
         self._by_id[order.id] = order
+        self._by_service.setdefault(order.service, {})[order.id] = order
         return True
 
     def get(self, id: str) -> Operation | None:
@@ -47,15 +52,15 @@ class Orders:
 
     def all(self) -> list[Operation]:
         """The last revision of every order, ended ones too, oldest first."""
-        return sorted(self._by_id.values(), key=lambda order: (order.issued_at, order.id))
+        return _oldest_first(self._by_id.values())
+
+    def holding_anywhere(self, kind: str, at_s: float) -> list[Operation]:
+        """Those of a kind that hold for any service, oldest first."""
+        return [order for order in self.all() if order.kind == kind and holds(order, at_s)]
 
     def holding(self, service: str, kind: str, at_s: float) -> list[Operation]:
         """Those of a kind that hold for a service, oldest first."""
-        return [
-            order
-            for order in self.all()
-            if order.kind == kind and order.service in (ALL, service) and holds(order, at_s)
-        ]
+        return [o for o in self._about(service) if o.kind == kind and holds(o, at_s)]
 
     def killed(self, service: str, at_s: float) -> Operation | None:
         """The order that has switched decisions on this service off, if one has."""
@@ -68,11 +73,16 @@ class Orders:
 
     def marks(self, service: str) -> list[Operation]:
         """All deployments and changes that were told of a service, oldest first."""
-        return [
-            order
-            for order in self.all()
-            if order.kind == "mark" and order.service in (ALL, service) and order.ended_at is None
-        ]
+        return [o for o in self._about(service) if o.kind == "mark" and o.ended_at is None]
+
+    def _about(self, service: str) -> list[Operation]:
+        """All orders about a service, those about all services among them, oldest first."""
+        found = [o for name in {ALL, service} for o in self._by_service.get(name, {}).values()]
+        return _oldest_first(found)
+
+
+def _oldest_first(orders: Iterable[Operation]) -> list[Operation]:
+    return sorted(orders, key=lambda order: (order.issued_at, order.id))
 
 
 def _problem(order: Operation) -> str:

@@ -15,6 +15,7 @@ ALERTS = "layerwatch.alerts"
 ALERTS_CURRENT = "layerwatch.alerts.current"
 DECISIONS = "layerwatch.decisions"
 DECISIONS_CURRENT = "layerwatch.decisions.current"
+AUDIT = "layerwatch.audit"
 CONTROL = "layerwatch.control"
 OPERATIONS = "layerwatch.operations"
 DEADLETTER = "layerwatch.deadletter"
@@ -59,6 +60,7 @@ TOPICS = (
     Topic(ALERTS_CURRENT, "alert id", None),
     Topic(DECISIONS, "target", 30 * _DAY_MS),
     Topic(DECISIONS_CURRENT, "target", None),
+    Topic(AUDIT, "service", 400 * _DAY_MS),
     Topic(CONTROL, "instance", None),
     Topic(OPERATIONS, "order id", None, catalogue=True),
     Topic(DEADLETTER, "source topic", 7 * _DAY_MS, catalogue=True),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from layerwatch.schemas.errors import ConfigError
+
+#: Of a request's body; an order is far smaller.
+_MOST_BYTES = 65_536
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -22,6 +26,19 @@ class _Quiet(WSGIRequestHandler):
         """Scrapes come every few seconds: not worth a line."""
 
 
+class Answer(NamedTuple):
+    """To a request: an HTTP status line, and what is sent as JSON."""
+
+    status: str
+    body: Any
+
+
+class Route(Protocol):
+    """More that a process answers. None for a path that is none of its own."""
+
+    def __call__(self, method: str, path: str, content_type: str, body: bytes) -> Answer | None: ...
+
+
 class HealthServer:
     """Serves the state of one process. `problem()` returns None when healthy, else what is wrong."""
 
@@ -31,11 +48,15 @@ class HealthServer:
         registry: CollectorRegistry,
         problem: Callable[[], str | None],
         ready: Callable[[], bool],
+        route: Route | None = None,
     ) -> None:
         metrics = make_wsgi_app(registry)
 
         def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             path = environ.get("PATH_INFO", "")
+            if route is not None and (answer := _routed(route, environ)) is not None:
+                text = json.dumps(answer.body) + "\n"
+                return _replied(start_response, answer.status, "application/json", text)
             if path == "/metrics":
                 scraped: Iterable[bytes] = metrics(environ, start_response)
                 return scraped
@@ -46,11 +67,7 @@ class HealthServer:
                 status, text = ("200 OK", "ready") if ready() else ("503 Service Unavailable", "starting")
             else:
                 status, text = "404 Not Found", "ask /healthz, /readyz or /metrics"
-            body = (text + "\n").encode()
-            start_response(
-                status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-            )
-            return [body]
+            return _replied(start_response, status, "text/plain; charset=utf-8", text + "\n")
 
         try:
             self._server = make_server("127.0.0.1", port, app, server_class=_Server, handler_class=_Quiet)
@@ -66,3 +83,22 @@ class HealthServer:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _routed(route: Route, environ: dict[str, Any]) -> Answer | None:
+    length = environ.get("CONTENT_LENGTH") or "0"
+    size = min(int(length), _MOST_BYTES) if length.isdigit() else 0
+    return route(
+        environ.get("REQUEST_METHOD", "GET"),
+        environ.get("PATH_INFO", ""),
+        environ.get("CONTENT_TYPE", "").partition(";")[0].strip(),
+        environ["wsgi.input"].read(size) if size else b"",
+    )
+
+
+def _replied(
+    start_response: Callable[..., Any], status: str, content_type: str, text: str
+) -> Iterable[bytes]:
+    body = text.encode()
+    start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(body)))])
+    return [body]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 
@@ -35,6 +35,9 @@ class Operator(Protocol):
 
     def key(self, record: Any) -> bytes:
         """The key that the record must have been sent with."""
+
+    def keys_wanted(self) -> Iterable[bytes]:
+        """Keys that need a state though no record has come for them."""
 
     def restore(self, key: bytes, parts: Mapping[str, bytes]) -> Any:
         """The state of a key from its parts; a new one from none. Raises InvalidRecord when it cannot be had."""

@@ -61,6 +61,11 @@ class OrderBook:
         with self._lock:
             return self._orders.holding(service, kind, at_s)
 
+    def holding_anywhere(self, kind: str, at_s: float) -> list[Operation]:
+        """The orders of a kind that hold for any service at a moment (unix s)."""
+        with self._lock:
+            return self._orders.holding_anywhere(kind, at_s)
+
     def marks(self, service: str) -> list[Operation]:
         """All deployments and changes that were told of a service, oldest first."""
         with self._lock:
@@ -79,6 +84,10 @@ class OrderBook:
         with self._lock:
             order = self._orders.killed(service, at_s)
         return None if order is None else f"{order.reason or 'no reason given'} ({order.author or 'unknown'})"
+
+    def look(self) -> None:
+        """Look at the kill switch at the next question, however short a time ago it was looked at."""
+        self._looked_s = float("-inf")
 
     def _look(self) -> dict[str, str]:
         if time.monotonic() - self._looked_s >= _LOOK_S:

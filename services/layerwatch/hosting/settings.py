@@ -75,7 +75,10 @@ class DecisionSettings(_Section):
     http_port: int = Field(
         19312, ge=0, le=65535, description="/healthz and /metrics on loopback; 0 picks one"
     )
-    mode: Literal["shadow", "advise", "enforce"] = Field("shadow", description="what decisions are worth")
+    mode: Literal["shadow", "advise", "enforce"] = Field(
+        "shadow", description="what decisions are worth, where services.toml says nothing else"
+    )
+    policy: Path | None = Field(None, description="policy file (TOML); unset: the shipped one")
     checkpoint_s: float = Field(2, gt=0, description="between two writes of state to Kafka")
     hang_s: float = Field(30, gt=0, description="without progress before the process ends itself")
 

@@ -172,10 +172,17 @@ class StreamApp:
 
     def _tick(self, now_s: float) -> None:
         for lane in self._lanes if self.ready else ():
+            self._take_up_wanted(lane)
             for keyed in lane.keys.values():
                 if outgoing := lane.operator.tick(keyed.state, now_s):
                     self._send(outgoing)
                     keyed.changed()
+
+    def _take_up_wanted(self, lane: Lane) -> None:
+        for key in lane.operator.keys_wanted():
+            home = Partition(lane.operator.source, self._partition_of(key))
+            if key not in lane.keys and self._positions.next(home) is not None:
+                self._restore(lane, key)
 
     async def _keep_writing(self) -> None:
         try:
@@ -253,11 +260,15 @@ class StreamApp:
         self.ready = True
 
     def _restore(self, lane: Lane, key: bytes) -> None:
-        everywhere = list(range(self._partitions))
         try:
-            lane.keys[key] = lane.restored(key, DefaultPartitioner()(key, everywhere, everywhere))
+            lane.keys[key] = lane.restored(key, self._partition_of(key))
         except InvalidRecord as error:
             log.warning("state of %r is left until its next record: %s", key, error)
+
+    def _partition_of(self, key: bytes) -> int:
+        everywhere = list(range(self._partitions))
+        number: int = DefaultPartitioner()(key, everywhere, everywhere)
+        return number
 
     def _watch_lag(self) -> None:
         consumer = self._app.consumer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -53,6 +53,9 @@ class Instances:
 
     def key(self, record: ProfileBatch) -> bytes:
         return record.instance.encode()
+
+    def keys_wanted(self) -> Iterable[bytes]:
+        return ()
 
     def restore(self, key: bytes, parts: Mapping[str, bytes]) -> InstanceStage:
         manifests, models, priors = self._catalogue.manifests, self._catalogue.models, self._catalogue.priors

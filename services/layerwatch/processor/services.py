@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -44,6 +44,9 @@ class Services:
 
     def key(self, record: Signal) -> bytes:
         return record.service.encode()
+
+    def keys_wanted(self) -> Iterable[bytes]:
+        return ()
 
     def restore(self, key: bytes, parts: Mapping[str, bytes]) -> ServiceStage:
         service = key.decode()

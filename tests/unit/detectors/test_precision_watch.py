@@ -16,8 +16,12 @@ from layerwatch.recording.npz import read_npz
 INT8 = Path(__file__).resolve().parents[2] / "data" / "resnet50-int8-h200.npz"
 
 
-def step(watch: PrecisionWatch, clipped: list[float], rows: int, start_s: float) -> list[Finding]:
-    block = Precision(np.arange(rows), np.tile(np.array(clipped, np.float32), (rows, 1)))
+def step(
+    watch: PrecisionWatch, clipped: list[float], rows: int, start_s: float, error: float = 0.002
+) -> list[Finding]:
+    block = Precision(
+        np.arange(rows), np.tile(np.array(clipped, np.float32), (rows, 1)), np.full(rows, error)
+    )
     return watch.step(start_s + np.arange(rows) / 10.0, block)
 
 
