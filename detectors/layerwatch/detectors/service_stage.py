@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from layerwatch.detectors.alert_state import AlertState
 from layerwatch.detectors.cursor import Cursor
+from layerwatch.detectors.marks import with_marks
 from layerwatch.detectors.page_budget import PageBudget, is_large
 from layerwatch.schemas.alerts import Alert, Cause, Impact
+from layerwatch.schemas.operations import Operation
 from layerwatch.schemas.signals import Episode, Signal
 
 #: Closed episodes that are remembered, so that a repeat opens nothing.
@@ -55,15 +59,18 @@ class ServiceStage:
         """Event time of the newest signal, 0 without any."""
         return max((i.signal.time_s for i in self._state.instances.values()), default=0.0)
 
-    def update(self, signal: Signal, now_s: float) -> list[Alert]:
-        """`now_s`: monotonic clock of the present, for silence only. A repeat gives [] and changes nothing."""
+    def update(self, signal: Signal, now_s: float, marks: Sequence[Operation] = ()) -> list[Alert]:
+        """`now_s`: monotonic clock of the present, for silence only. A repeat gives [] and changes nothing.
+
+        `marks`: deployments and changes of the service that people told of.
+        """
         known = self._state.instances.get(signal.instance)
         cursor = Cursor(known.boot_ms, known.sequence) if known else Cursor()
         self._arrived_s[signal.instance] = now_s
         if not cursor.advance(signal.boot_ms, signal.sequence):
             return []
         out = self._spoke(known, signal)
-        touched = [self._place(signal, episode) for episode in signal.episodes]
+        touched = [self._place(signal, _attributed(signal, episode, marks)) for episode in signal.episodes]
         touched += self._vanished(signal)
         for alert in dict.fromkeys(t.id for t in touched if t is not None):
             out += self._revise(alert)
@@ -90,8 +97,6 @@ class ServiceStage:
         """The alert that an episode belongs to, brought up to date; None for one that has ended before."""
         if episode.id in self._state.closed:
             return None
-        if not episode.causes:
-            episode = msgspec.structs.replace(episode, causes=[_UNKNOWN])
         alert = self._alert_of(signal, episode)
         if alert is None:
             alert = AlertState.open(signal, episode)
@@ -203,6 +208,11 @@ class ServiceStage:
         self = cls(service, silence_s)
         self._state = msgspec.msgpack.decode(data, type=_State)
         return self
+
+
+def _attributed(signal: Signal, episode: Episode, marks: Sequence[Operation]) -> Episode:
+    causes = with_marks(episode.causes or [_UNKNOWN], marks, episode.onset_s, signal.instance)
+    return msgspec.structs.replace(episode, causes=causes)
 
 
 def _as_firing(alert: AlertState) -> Alert:

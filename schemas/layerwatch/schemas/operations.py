@@ -64,7 +64,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", t
     author: str = ""
     reason: str = ""
     issued_at: str
-    starts_at: str | None = None  # none: from `issued_at` on
+    starts_at: str | None = None  # none: at once, and of a mark `issued_at`
     expires_at: str | None = None
     ended_at: str | None = None  # taken back by a person
     override: Override | None = None

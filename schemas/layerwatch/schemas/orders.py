@@ -22,7 +22,7 @@ def validate(order: Operation) -> None:
 
 def holds(order: Operation, at_s: float) -> bool:
     """Whether an order holds at a moment (unix s)."""
-    begins_s = unix_s(order.starts_at or order.issued_at)
+    begins_s = unix_s(order.starts_at) if order.starts_at is not None else float("-inf")
     ends = [unix_s(end) for end in (order.expires_at, order.ended_at) if end is not None]
     return begins_s <= at_s < min(ends, default=float("inf"))
 

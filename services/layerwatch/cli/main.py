@@ -35,6 +35,11 @@ COMMANDS = {
     "evaluate": ("evaluate", "Judge the detectors on recordings", "evaluation"),
     "alerts": ("alerts", "List alerts", "agent"),
     "decisions": ("decisions", "List decisions", "agent"),
+    "kill": ("kill", "Switch decisions off, or on again", "agent"),
+    "override": ("override", "Order an action on a service, for a time", "agent"),
+    "silence": ("silence", "Tell nobody of alerts that match, for a time", "agent"),
+    "mark": ("mark", "Tell of a deployment or change", "agent"),
+    "orders": ("orders", "List orders, or end one", "agent"),
     "doctor": ("doctor", "Check this machine and say what to mend", "agent"),
 }
 

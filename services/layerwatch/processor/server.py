@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from layerwatch.detectors.models import Models, forest_from, lstm_from, shipped
 from layerwatch.hosting.health import HealthServer
+from layerwatch.hosting.orders import OrderBook
 from layerwatch.hosting.settings import Settings
 from layerwatch.hosting.stream_metrics import StreamMetrics
 from layerwatch.hosting.streams import StreamApp
@@ -24,17 +25,24 @@ def run(settings: Settings) -> None:
     PlatformCollector(registry=registry)
     watchdog = Watchdog(own.hang_s)
     catalogue = Catalogue(settings, _models(settings), own.manifest_wait_s)
+    orders = OrderBook(settings)
+
+    def wait_loaded() -> None:
+        catalogue.wait_loaded()
+        orders.wait_loaded()
+
     app = StreamApp(
         "processor",
         settings,
-        [Instances(catalogue, registry), Services(own.silence_s, registry)],
+        [Instances(catalogue, registry), Services(own.silence_s, orders, registry)],
         checkpoint_s=own.checkpoint_s,
         watchdog=watchdog,
         metrics=StreamMetrics(registry),
-        before=catalogue.wait_loaded,
+        before=wait_loaded,
     )
     health = HealthServer(own.http_port, registry, watchdog.problem, lambda: app.ready).start()
     catalogue.start()
+    orders.start()
     watchdog.start()
     try:
         app.run()

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from layerwatch.detectors.service_stage import ServiceStage
 from layerwatch.hosting.operator import Outgoing
+from layerwatch.hosting.orders import OrderBook
 from layerwatch.schemas import cloudevents, topics
 from layerwatch.schemas.alerts import CE_TYPE, Alert
 from layerwatch.schemas.codec import Reader, encode_json
@@ -25,8 +26,9 @@ class Services:
     source = topics.SIGNALS
     parts = (_STATE,)
 
-    def __init__(self, silence_s: float, registry: CollectorRegistry) -> None:
+    def __init__(self, silence_s: float, orders: OrderBook, registry: CollectorRegistry) -> None:
         self._silence_s = silence_s
+        self._orders = orders
         self._reader = Reader(Signal)
         self._firing = Gauge(
             "layerwatch_alerts_firing", "Alerts that fire", ["service", "kind", "severity"], registry=registry
@@ -55,7 +57,7 @@ class Services:
         return ServiceStage.restore(service, self._silence_s, parts[_STATE])
 
     def fold(self, state: ServiceStage, record: Signal) -> list[Outgoing]:
-        alerts = state.update(record, time.monotonic())
+        alerts = state.update(record, time.monotonic(), self._orders.marks(record.service))
         self._evaluated.labels(record.service).set(state.clock_s)
         return self._outgoing(alerts)
 
