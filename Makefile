@@ -22,7 +22,7 @@ demo: setup ## replay a recording through Kafka and show what is found
 test: setup $(BIN)/.torch lint ## lint, type check and run every test
 	CI=true $(BIN)/python -m pytest
 
-chaos: setup ## kill processor, broker, history and decision centre twenty times each
+chaos: setup ## kill processor, broker, history and decision centre twenty times each, the notifier fifty times
 	$(BIN)/python -m pytest tests/chaos
 
 bench: setup ## measure; one JSON object a line

@@ -19,6 +19,8 @@ _PACKAGES = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
 }
+#: Where Debian's Alertmanager looks for them.
+_TEMPLATES = "/usr/share/prometheus/alertmanager"
 
 
 @cache
@@ -45,6 +47,21 @@ def _fetch(package: str) -> None:
         _fetch_without_lists(package)
     (archive,) = _HOME.glob(f"{package}_*.deb")
     _run("dpkg-deb", "--extract", archive.name, ".")
+    if package == "prometheus-alertmanager":
+        _read_templates_here(_HOME / "usr" / "bin" / package)
+
+
+def templates() -> list[Path]:
+    """Alertmanager's own templates, which must lie in the folder where an unpacked one is started."""
+    program("prometheus-alertmanager")
+    return [*Path(_TEMPLATES).glob("*.tmpl")] or [*(_HOME / _TEMPLATES[1:]).glob("*.tmpl")]
+
+
+def _read_templates_here(binary: Path) -> None:
+    """Debian's Alertmanager opens its templates in a folder that only root could make: now in its working folder."""
+    folder = _TEMPLATES.encode()
+    here = (b"./" * len(folder))[: len(folder)]
+    binary.write_bytes(binary.read_bytes().replace(folder, here))
 
 
 def _fetch_without_lists(package: str) -> None:

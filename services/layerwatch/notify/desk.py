@@ -38,6 +38,7 @@ class Desk:
         self._metrics = metrics
         self._wake = wake
         self._states = outbox.states()
+        self._show()
 
     def take(self, records: Sequence[RawRecord], now_s: float) -> None:
         """What was read, in order, and how far: all of it or nothing."""
@@ -98,6 +99,9 @@ class Desk:
         letters = [(notice, self._directory.lanes_of(notice)) for notice in notices]
         self._outbox.write(changed, letters, positions, now_s)
         self._states |= changed
-        self._metrics.incidents.set(sum(len(state.incidents) for state in self._states.values()))
+        self._show()
         if notices:
             self._wake()
+
+    def _show(self) -> None:
+        self._metrics.incidents.set(sum(len(state.incidents) for state in self._states.values()))
