@@ -10,6 +10,7 @@ from faust.streams import _current_event as current_event  # decides where a tab
 
 from layerwatch.hosting.faust_consumer import Transport
 from layerwatch.hosting.positions import Positions
+from layerwatch.hosting.security import security
 from layerwatch.hosting.settings import Settings
 
 __all__ = ["current_event", "faust_app", "run"]
@@ -37,6 +38,7 @@ def _app(name: str, settings: Settings, data: Path) -> Any:
     return faust.App(
         f"layerwatch-{name}",
         broker=[f"kafka://{server}" for server in settings.kafka.servers.split(",")],
+        broker_credentials=_credentials(settings),
         store="rocksdb://?driver=rocksdict",
         datadir=str(data),
         web_enabled=False,
@@ -55,3 +57,15 @@ def _app(name: str, settings: Settings, data: Path) -> Any:
         stream_wait_empty=True,
         worker_redirect_stdouts=False,
     )
+
+
+def _credentials(settings: Settings) -> Any:
+    found = security(settings.kafka)
+    if found.username is not None:
+        return faust.SASLCredentials(
+            username=found.username,
+            password=found.password,
+            mechanism=found.mechanism,
+            ssl_context=found.context,
+        )
+    return None if found.context is None else faust.SSLCredentials(context=found.context)

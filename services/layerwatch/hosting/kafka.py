@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
 from layerwatch.hosting.kafka_types import Admin, Consumer, Producer
+from layerwatch.hosting.security import security
 from layerwatch.hosting.settings import Settings
 from layerwatch.schemas.errors import Unavailable
 
@@ -84,13 +85,18 @@ def _build(client: Callable[..., Any], settings: Settings, options: dict[str, An
         "bootstrap_servers": servers,
         "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
         "reconnect_backoff_max_ms": _RECONNECT_BACKOFF_MAX_MS,
+        **security(settings.kafka).options(),
     } | options
     # A client whose bootstrap fails leaves a thread and six descriptors behind, each time.
     if _knock(servers, config["bootstrap_timeout_ms"] / 1000):
         try:
             return client(**config)
         except KafkaTimeoutError as error:
-            raise _absent(settings) from error
+            raise Unavailable(
+                f"{settings.kafka.servers} takes connections, but no Kafka that lets us in answers there"
+                f" ({settings.kafka.security}): check LAYERWATCH_KAFKA__BOOTSTRAP, LAYERWATCH_KAFKA__SECURITY,"
+                " and the user, password and certificates that it needs"
+            ) from error
     raise _absent(settings)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,6 +38,20 @@ class KafkaSettings(_Section):
     )
     partitions: int = Field(24, ge=1, description="of the topics that are shared out; fixed once created")
     replication: int = Field(1, ge=1, description="copies of each topic")
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="protocol of your cluster's listener; SSL is TLS"
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM of whom to trust for TLS; unset: this machine's authorities"
+    )
+    cert_file: Path | None = Field(None, description="PEM of our own certificate, where TLS asks for one")
+    key_file: Path | None = Field(None, description="PEM of its key; unset: in the same file")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how user and password are proven"
+    )
+    username: str | None = Field(None, description="of SASL")
+    password: SecretStr | None = Field(None, description="of SASL; better a file")
+    password_file: Path | None = Field(None, description="file with nothing but the password")
 
     @property
     def servers(self) -> str:
