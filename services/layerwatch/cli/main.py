@@ -33,6 +33,7 @@ COMMANDS = {
     "record": ("record", "Record the topics to a file", "recording"),
     "replay": ("replay", "Replay a recording, to Kafka or offline", "recording"),
     "evaluate": ("evaluate", "Judge the detectors on recordings", "evaluation"),
+    "capacity": ("capacity", "Compare forecasts of load with reactive scaling", "evaluation"),
     "alerts": ("alerts", "List alerts", "agent"),
     "decisions": ("decisions", "List decisions", "agent"),
     "kill": ("kill", "Switch decisions off, or on again", "agent"),

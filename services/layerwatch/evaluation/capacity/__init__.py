@@ -1,0 +1,1 @@
+"""Forecasts against scaling on utilisation, on arrivals that real services saw."""
