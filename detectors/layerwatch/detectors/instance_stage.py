@@ -12,6 +12,7 @@ from layerwatch.detectors.cursor import Cursor
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.priors import Priors, records_of
 from layerwatch.detectors.scorer import Scorer
+from layerwatch.detectors.served import Served
 from layerwatch.schemas.baselines import BaselineRecord
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.errors import InvalidRecord
@@ -45,6 +46,7 @@ class InstanceStage:
         self._priors = known
         self._cursor = Cursor()
         self._scorer = Scorer(manifests, models, known)
+        self._served = Served()
         self._clock_s = 0.0
         self._heavy_s = -1.0
         self._heavy_learned = 0
@@ -67,6 +69,9 @@ class InstanceStage:
         scorer = self._rebooted(batch) if rebooted else self._scorer
         evidence = scorer.update(batch)
         self._scorer, self._cursor, self._clock_s = scorer, cursor, evidence.clock_s
+        if rebooted:
+            self._served = Served()
+        self._served.update(batch)
         return Signal(
             service=batch.service,
             instance=batch.instance,
@@ -84,6 +89,9 @@ class InstanceStage:
             warming_up=evidence.warming_up,
             episodes=evidence.episodes,
             slow_path=evidence.slow_path,
+            executed=self._served.executed,
+            busy_s=self._served.busy_s,
+            busy_s2=self._served.busy_s2,
         )
 
     def is_news(self, signal: Signal) -> bool:
@@ -127,6 +135,7 @@ class InstanceStage:
             "cursor": [self._cursor.boot_ms, self._cursor.sequence],
             "clock_s": self._clock_s,
             "scorer": self._scorer.hot(),
+            "served": msgspec.to_builtins(self._served),
         }
         parts = {HOT: pack(head)}
         learned = self._scorer.learned
@@ -163,6 +172,7 @@ class InstanceStage:
         heavy = unpack(parts[HEAVY]) if HEAVY in parts else None
         slow = unpack(parts[SLOW]) if SLOW in parts else None
         self._cursor = Cursor(*head["cursor"])
+        self._served = msgspec.convert(head.get("served", {}), Served)
         self._clock_s = self._heavy_s = head["clock_s"]
         self._scorer = Scorer.restore(instance, manifests, models, head["scorer"], heavy, slow, known)
         self._heavy_learned, self._slow_written = self._scorer.learned, self._scorer.slow_blocks

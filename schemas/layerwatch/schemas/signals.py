@@ -45,3 +45,7 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="la
     warming_up: bool = False  # no opinion yet: too few executions seen
     episodes: list[Episode] = []
     slow_path: str = "learning"  # learning, watching or degraded: whether what creeps would be seen
+    # Since the boot, so that a signal may be left out: executions (lost ones too), their time, and its squares.
+    executed: int | None = None
+    busy_s: float = 0.0
+    busy_s2: float = 0.0

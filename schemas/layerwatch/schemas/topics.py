@@ -11,6 +11,7 @@ BASELINES = "layerwatch.baselines"
 PROFILES = "layerwatch.profiles"
 SIGNALS = "layerwatch.signals"
 MODELS = "layerwatch.models"
+LOAD = "layerwatch.load"
 ALERTS = "layerwatch.alerts"
 ALERTS_CURRENT = "layerwatch.alerts.current"
 DECISIONS = "layerwatch.decisions"
@@ -56,6 +57,7 @@ TOPICS = (
     Topic(PROFILES, "instance", _DAY_MS),
     Topic(SIGNALS, "service", _DAY_MS),
     Topic(MODELS, "build/kind/stream", None, catalogue=True),
+    Topic(LOAD, "service", None),
     Topic(ALERTS, "service", 30 * _DAY_MS),
     Topic(ALERTS_CURRENT, "alert id", None),
     Topic(DECISIONS, "target", 30 * _DAY_MS),

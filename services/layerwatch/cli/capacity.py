@@ -30,9 +30,7 @@ _STARTUPS_S = (60.0, 180.0, 300.0)
     help="Seconds from the order of a replica until it serves; may be repeated.  [default: 60, 180, 300]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-def command(
-    tuned_on: Path, traces: tuple[Path, ...], startups_s: tuple[float, ...], as_json: bool
-) -> None:
+def command(tuned_on: Path, traces: tuple[Path, ...], startups_s: tuple[float, ...], as_json: bool) -> None:
     """Simulate a service under TRACES, scaled by layerwatch's forecasts and by its utilisation.
 
     Both are tuned on the trace TUNED_ON, which is not among TRACES. A trace is a published file of arrivals: a CSV file of

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -23,6 +24,7 @@ from layerwatch.training.fit_lstm import fit_lstm
 from layerwatch.training.harvest import Harvest, harvest
 
 _LSTM_STEPS = 400
+_LOAD_STEPS = 1000
 
 
 @click.command("train")
@@ -33,16 +35,23 @@ _LSTM_STEPS = 400
 @click.option(
     "--publish", is_flag=True, help="Send the models to running processors, which take them up at once."
 )
+@click.option(
+    "--load", "of_load", is_flag=True, help="FILES are traces of arrivals: fit the LSTM that forecasts load."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def command(files: tuple[Path, ...], out: Path | None, publish: bool, as_json: bool) -> None:
+def command(files: tuple[Path, ...], out: Path | None, publish: bool, of_load: bool, as_json: bool) -> None:
     """Fit Isolation Forest and LSTM on what is healthy in the recordings FILES.
 
     Healthy is what the detectors find healthy; labels inside the files are not looked at.
     """
     if out is None and not publish:
         raise click.UsageError("say where the models go: --out FOLDER, --publish, or both")
+    if of_load and (publish or out is None):
+        raise click.UsageError("the LSTM of load is read from models_dir at the start: say --out FOLDER")
     loaded = settings.load()
     logs.configure(loaded.log, "train")
+    if of_load and out is not None:
+        return _tell(_fit_load(files, out), as_json)
     harvested = _harvest(files)
     with Progress("fit the forest", 1, "models") as progress:
         forest = fit_forest(np.array(harvested.windows).reshape(len(harvested.windows), -1))
@@ -66,7 +75,24 @@ def command(files: tuple[Path, ...], out: Path | None, publish: bool, as_json: b
         "forest_threshold": round(forest.threshold, 4),
         "held_out_mean_absolute_error": {k: round(v, 4) for k, v in asdict(held_out).items()},
     }
+    _tell(summary, as_json)
+
+
+def _tell(summary: dict[str, Any], as_json: bool) -> None:
     click.echo(json.dumps(summary) if as_json else "\n".join(f"{k}: {v}" for k, v in summary.items()))
+
+
+def _fit_load(files: tuple[Path, ...], out: Path) -> dict[str, Any]:
+    from layerwatch.detectors.load import lstm
+    from layerwatch.evaluation.capacity.traces import rates, read
+    from layerwatch.training.fit_load import fit_load
+
+    runs = [rates(read(file)) for file in files]
+    with Progress("fit the LSTM of load", _LOAD_STEPS, "steps") as progress:
+        model, fit = fit_load(runs, progress, _LOAD_STEPS)
+    out.mkdir(parents=True, exist_ok=True)
+    replace_whole(out / lstm.FILE_NAME, lstm.to_bytes(model))
+    return {"traces": len(files), "blocks": sum(map(len, runs)), **asdict(fit)}
 
 
 def _harvest(files: tuple[Path, ...]) -> Harvest:

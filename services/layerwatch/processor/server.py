@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from layerwatch.detectors.load import lstm as load_lstm
+from layerwatch.detectors.load.planner import Goal
+from layerwatch.detectors.load.stage import goal_of
 from layerwatch.detectors.models import Models, forest_from, lstm_from, shipped
 from layerwatch.hosting.health import HealthServer
 from layerwatch.hosting.orders import OrderBook
+from layerwatch.hosting.services import load_services
 from layerwatch.hosting.settings import Settings
 from layerwatch.hosting.stream_metrics import StreamMetrics
 from layerwatch.hosting.streams import StreamApp
@@ -24,6 +28,14 @@ def run(settings: Settings) -> None:
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     watchdog = Watchdog(own.hang_s)
+    said = load_services(settings.services)
+
+    def goal(name: str) -> Goal:
+        service = said.get(name)
+        return goal_of(
+            service.target_latency_ms, service.startup_s, service.min_replicas, service.max_replicas
+        )
+
     catalogue = Catalogue(settings, _models(settings), own.manifest_wait_s)
     orders = OrderBook(settings)
 
@@ -34,7 +46,10 @@ def run(settings: Settings) -> None:
     app = StreamApp(
         "processor",
         settings,
-        [Instances(catalogue, registry), Services(own.silence_s, orders, registry)],
+        [
+            Instances(catalogue, registry),
+            Services(own.silence_s, orders, registry, goal, _load_model(settings)),
+        ],
         checkpoint_s=own.checkpoint_s,
         watchdog=watchdog,
         metrics=StreamMetrics(registry),
@@ -68,4 +83,18 @@ def _models(settings: Settings) -> Models:
     except InvalidRecord as error:
         raise ConfigError(
             f"a model in {folder} cannot be used ({error}): fit it anew with `layerwatch train`"
+        ) from error
+
+
+def _load_model(settings: Settings) -> load_lstm.LoadLstm:
+    """The shipped one, or that of `models_dir` where there is one."""
+    folder = settings.models_dir
+    path = None if folder is None else folder / load_lstm.FILE_NAME
+    if path is None or not path.is_file():
+        return load_lstm.shipped()
+    try:
+        return load_lstm.from_bytes(path.read_bytes())
+    except InvalidRecord as error:
+        raise ConfigError(
+            f"{path} cannot be used ({error}): fit it anew with `layerwatch train --load`"
         ) from error

@@ -1,34 +1,56 @@
-"""Second operator: signals to alerts, by service."""
+"""Second operator: signals to alerts and load, by service."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from layerwatch.detectors.load.lstm import LoadLstm
+from layerwatch.detectors.load.planner import Goal
+from layerwatch.detectors.load.stage import LoadStage
 from layerwatch.detectors.service_stage import ServiceStage
 from layerwatch.hosting.operator import Outgoing
 from layerwatch.hosting.orders import OrderBook
-from layerwatch.schemas import cloudevents, topics
+from layerwatch.schemas import cloudevents, load, topics
 from layerwatch.schemas.alerts import CE_TYPE, Alert
 from layerwatch.schemas.codec import Reader, encode_json
 from layerwatch.schemas.signals import Signal
 
-_STATE = "state"
+_STATE, _LOAD, _PLANNER = "state", "load", "planner"
 _SOURCE = "/layerwatch/processor"
 
 
+@dataclass(slots=True)
+class _Service:
+    """Both stages know repeats by themselves, so that their parts may be written one after the other."""
+
+    stage: ServiceStage
+    load: LoadStage
+    written_s: float = 0.0  # the last block of which the planner's state was dumped
+
+
 class Services:
-    """Operator of `ServiceStage`."""
+    """Operator of `ServiceStage` and `LoadStage`. `goal` is what people say of a service."""
 
     name = "services"
     source = topics.SIGNALS
-    parts = (_STATE,)
+    parts = (_STATE, _LOAD, _PLANNER)
 
-    def __init__(self, silence_s: float, orders: OrderBook, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        silence_s: float,
+        orders: OrderBook,
+        registry: CollectorRegistry,
+        goal: Callable[[str], Goal],
+        lstm: LoadLstm | None,
+    ) -> None:
         self._silence_s = silence_s
         self._orders = orders
+        self._goal = goal
+        self._lstm = lstm
         self._reader = Reader(Signal)
         self._firing = Gauge(
             "layerwatch_alerts_firing", "Alerts that fire", ["service", "kind", "severity"], registry=registry
@@ -50,22 +72,30 @@ class Services:
     def keys_wanted(self) -> Iterable[bytes]:
         return ()
 
-    def restore(self, key: bytes, parts: Mapping[str, bytes]) -> ServiceStage:
+    def restore(self, key: bytes, parts: Mapping[str, bytes]) -> _Service:
         service = key.decode()
-        if _STATE not in parts:
-            return ServiceStage(service, self._silence_s)
-        return ServiceStage.restore(service, self._silence_s, parts[_STATE])
+        stage = ServiceStage(service, self._silence_s)
+        if _STATE in parts:
+            stage = ServiceStage.restore(service, self._silence_s, parts[_STATE])
+        goal = self._goal(service)
+        load = LoadStage.restore(service, goal, self._lstm, parts.get(_LOAD), parts.get(_PLANNER))
+        return _Service(stage, load, load.planned_s)
 
-    def fold(self, state: ServiceStage, record: Signal) -> list[Outgoing]:
-        alerts = state.update(record, time.monotonic(), self._orders.marks(record.service))
-        self._evaluated.labels(record.service).set(state.clock_s)
-        return self._outgoing(alerts)
+    def fold(self, state: _Service, record: Signal) -> list[Outgoing]:
+        alerts = state.stage.update(record, time.monotonic(), self._orders.marks(record.service))
+        loads = state.load.update(record)
+        self._evaluated.labels(record.service).set(state.stage.clock_s)
+        return self._outgoing(alerts) + [_load(told) for told in loads]
 
-    def dump(self, state: ServiceStage, *, whole: bool) -> dict[str, bytes]:
-        return {_STATE: state.dump()}
+    def dump(self, state: _Service, *, whole: bool) -> dict[str, bytes]:
+        parts = {_STATE: state.stage.dump(), _LOAD: state.load.dump_open()}
+        if whole or state.load.planned_s != state.written_s:
+            parts[_PLANNER] = state.load.dump_planner()
+            state.written_s = state.load.planned_s
+        return parts
 
-    def tick(self, state: ServiceStage, now_s: float) -> list[Outgoing]:
-        return self._outgoing(state.tick(now_s))
+    def tick(self, state: _Service, now_s: float) -> list[Outgoing]:
+        return self._outgoing(state.stage.tick(now_s))
 
     def _outgoing(self, alerts: list[Alert]) -> list[Outgoing]:
         out = []
@@ -87,3 +117,10 @@ class Services:
             labels = (alert.service, alert.kind, alert.severity)
             self._shown[alert.id] = labels
             self._firing.labels(*labels).inc()
+
+
+def _load(told: load.Load) -> Outgoing:
+    headers = cloudevents.headers(
+        id=f"{told.service}-{told.at}", type=load.CE_TYPE, source=_SOURCE, time=told.at
+    )
+    return Outgoing(topics.LOAD, told.service.encode(), encode_json(told), headers)

@@ -44,7 +44,9 @@ def fit_load(
     """Weights fitted on executions a second by block, one array a service. Raises ConfigError when there are too few."""
     runs = [_run(run) for run in rates if len(run) > _LENGTH]
     if not runs:
-        raise ConfigError(f"no run of {_LENGTH} blocks of 15 s to fit a forecaster of load on: name longer traces")
+        raise ConfigError(
+            f"no run of {_LENGTH} blocks of 15 s to fit a forecaster of load on: name longer traces"
+        )
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     draw = np.random.default_rng(seed)

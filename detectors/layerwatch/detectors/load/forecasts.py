@@ -124,7 +124,8 @@ class RateForecasts:
             x = self._lstm.scaled(rate, scale)
             self._hidden, self._cell = self._lstm.step(x, self._hidden, self._cell)
             out[LSTM] = level + scale * self._lstm.read(self._hidden, self._ahead)
-        return np.maximum(out, 0.0)
+        positive: F64 = np.maximum(out, 0.0)
+        return positive
 
     def _judge(self) -> None:
         """The minute that was forecast `ahead` blocks before it began has ended: errors, losses, the linear map, the champion."""

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from layerwatch.detectors.arrays import F64
 from layerwatch.detectors.forecast import LstmWeights, lstm_step
+from layerwatch.schemas.errors import InvalidRecord
 
 #: Blocks ahead that it has a head for; between them it interpolates.
 HORIZONS = (4, 12, 20)
 
-_FILE = "load_lstm.safetensors"
+FILE_NAME = "load_lstm.safetensors"
 _LARGEST = 5.0
 
 
@@ -53,7 +55,7 @@ class LoadLstm:
 def shipped() -> LoadLstm:
     """The one that comes with the package."""
     folder = resources.files("layerwatch.detectors") / "shipped"
-    return from_bytes((folder / _FILE).read_bytes())
+    return from_bytes((folder / FILE_NAME).read_bytes())
 
 
 def to_bytes(model: LoadLstm) -> bytes:
@@ -68,8 +70,19 @@ def to_bytes(model: LoadLstm) -> bytes:
 
 
 def from_bytes(data: bytes) -> LoadLstm:
-    """What `to_bytes` gave."""
-    a = {name: array.astype(np.float64) for name, array in load(data).items()}
-    unused = np.zeros(a["recurrent"].shape[1])
+    """What `to_bytes` gave. Raises InvalidRecord (`model_shape`) for anything else."""
+    try:
+        a = {name: array.astype(np.float64) for name, array in load(data).items()}
+        hidden = a["heads"].shape[1]
+        fits = {"input": (4 * hidden,), "recurrent": (4 * hidden, hidden), "bias": (4 * hidden,)}
+        fits |= {"heads": (len(HORIZONS), hidden), "biases": (len(HORIZONS),)}
+        wrong = [
+            name for name, shape in fits.items() if a[name].shape != shape or not np.isfinite(a[name]).all()
+        ]
+    except (SafetensorError, ValueError, KeyError, IndexError) as error:
+        raise InvalidRecord("model_shape", f"no LSTM of load: {error}") from error
+    if wrong:
+        raise InvalidRecord("model_shape", f"the LSTM's {', '.join(wrong)} do not belong to the rest")
+    unused = np.zeros(hidden)
     cell = LstmWeights(a["input"], a["recurrent"], a["bias"], unused, 0.0, 1.0)
     return LoadLstm(cell, a["heads"], a["biases"])

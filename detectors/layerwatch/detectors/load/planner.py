@@ -118,9 +118,7 @@ class Planner:
         }
 
     @classmethod
-    def restore(
-        cls, state: State, goal: Goal, lstm: LoadLstm | None, tuning: Tuning = Tuning()
-    ) -> Planner:
+    def restore(cls, state: State, goal: Goal, lstm: LoadLstm | None, tuning: Tuning = Tuning()) -> Planner:
         self = cls(goal, lstm, tuning)
         self.mix = msgspec.convert(state["mix"], Mix)
         self._forecasts = RateForecasts.restore(state["forecasts"], goal.ahead, lstm)

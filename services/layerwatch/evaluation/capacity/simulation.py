@@ -142,7 +142,7 @@ def simulate(arrivals: Arrivals, policy: Policy, startup_s: float, target_s: flo
             out.late[at] += begin_s + needs_s - came_s > target_s
             next_up += 1
         if k < blocks:
-            block = seen.block(k, max(replicas.serving(end_s), 1))
             out.replica_s[k] = replicas.there * BLOCK_S
+            block = seen.block(k, max(replicas.serving(end_s), 1))
             replicas.scale(policy(block, replicas.ordered), end_s, startup_s)
     return out

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from layerwatch.detectors.arrays import F64
+from layerwatch.detectors.load.block import BLOCK_S
 from layerwatch.schemas.errors import ConfigError
 
 PUBLISHED = (
@@ -58,6 +59,12 @@ def read(path: Path) -> Arrivals:
     order = np.argsort(times, kind="stable")
     service = context / PREFILL_TOKENS_S + generated / DECODE_TOKENS_S
     return Arrivals(path.stem, (times - times.min())[order], service[order])
+
+
+def rates(arrivals: Arrivals) -> F64:
+    """Executions a second by block of 15 s."""
+    out: F64 = np.bincount((arrivals.times_s // BLOCK_S).astype(np.int64)) / BLOCK_S
+    return out
 
 
 def _csv(path: Path) -> Iterator[tuple[float, float, float]]:
