@@ -52,6 +52,12 @@ _FILE = click.Path(path_type=Path)
     help="Instead: silence the channel that caught each fault first, and see what still catches it.",
 )
 @click.option(
+    "--decisions",
+    "decide",
+    is_flag=True,
+    help="Instead: each phase as a clip of its own, and what would be decided by the policy in use.",
+)
+@click.option(
     "--null",
     "months",
     type=click.IntRange(min=1),
@@ -67,19 +73,26 @@ def command(
     report: Path | None,
     seeds: int | None,
     safety_net: bool,
+    decide: bool,
     months: int | None,
 ) -> None:
     """Run the detectors over the recordings FILES (.npz or .parquet) and judge what they find.
 
     Phases that a recording labels are read by the judgement alone. Without phases, what was found is listed.
     """
-    study = sum((seeds is not None, safety_net, months is not None))
+    study = sum((seeds is not None, safety_net, decide, months is not None))
     if study > 1:
-        raise click.UsageError("--power, --safety-net and --null are studies: run one after the other")
+        raise click.UsageError(
+            "--power, --safety-net, --decisions and --null are studies: run one after the other"
+        )
     if study and report is not None:
-        raise click.UsageError("--report shows verdicts: leave out --power, --safety-net and --null")
+        raise click.UsageError(
+            "--report shows verdicts: leave out --power, --safety-net, --decisions and --null"
+        )
     if study and shuffles is not None:
-        raise click.UsageError("--shuffle is for verdicts: leave out --power, --safety-net and --null")
+        raise click.UsageError(
+            "--shuffle is for verdicts: leave out --power, --safety-net, --decisions and --null"
+        )
     if not files and months is None:
         raise click.UsageError("name the recordings: layerwatch evaluate FILE...")
     from layerwatch.cli import null_months, studies
@@ -90,6 +103,8 @@ def command(
         _write_json(out, {"studies": studies.power(files, conditions, seeds)})
     elif months is not None:
         _write_json(out, {"null": [asdict(row) for row in null_months.run(files, months)]})
+    elif decide:
+        _write_json(out, {"studies": studies.decisions(files, conditions)})
     elif safety_net:
         _write_json(out, {"studies": studies.net(files, conditions)})
     else:

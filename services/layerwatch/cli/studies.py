@@ -10,16 +10,31 @@ import click
 
 from layerwatch.cli.progress import Progress
 from layerwatch.cli.show import console, table
+from layerwatch.decision.rulebook import load_policy
+from layerwatch.detectors.deciding.state import Rules
 from layerwatch.detectors.models import shipped
+from layerwatch.evaluation.clips import clips_of
 from layerwatch.evaluation.conditions import Condition
+from layerwatch.evaluation.decided import DecidedVerdict, decided, record_of
 from layerwatch.evaluation.power.study import Trial, power_of, trials_of
 from layerwatch.evaluation.power.summary import WANTED, Power, by_class, by_recording, power_record
 from layerwatch.evaluation.run import Evaluation, evaluate
 from layerwatch.evaluation.safety_net import Net, net_record, safety_net
 from layerwatch.evaluation.shuffled import shuffled
+from layerwatch.hosting.settings import load
 from layerwatch.recording.open import open_recording
 
 _POWER_COLUMNS = ("noticed", "warned", "after", "right place first", "false alarms before")
+_DECIDED_COLUMNS = (
+    "fault",
+    "first cause",
+    "alert after",
+    "decided",
+    "after",
+    "ended, from its end",
+    "in shadow",
+    "as wanted",
+)
 _NET_COLUMNS = (
     "recording",
     "fault",
@@ -85,6 +100,46 @@ def net(files: Sequence[Path], conditions: Sequence[Condition]) -> list[dict[str
         )
         records.append(net_record(nets, condition))
     return records
+
+
+def decisions(files: Sequence[Path], conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+    """Print what would be decided in each phase, after a healthy lead-in; the same as plain data."""
+    models, settings = shipped(), load()
+    policy = load_policy(settings.decision.policy)
+    records = []
+    for condition in conditions:
+        verdicts: list[DecidedVerdict] = []
+        for file in files:
+            for clip in clips_of(condition.apply(open_recording(file))):
+                with Progress(clip.recording.name, clip.recording.executions) as progress:
+                    verdicts.append(decided(clip, Rules(policy), models, progress))
+        faults = [verdict for verdict in verdicts if not verdict.healthy]
+        healthy = [verdict for verdict in verdicts if verdict.healthy]
+        console().print(table(_DECIDED_COLUMNS, map(_decided_row, faults)))
+        judged = [verdict.right for verdict in faults if verdict.right is not None]
+        idle = sum(not verdict.actions for verdict in healthy)
+        click.echo(
+            f"{condition}, policy {policy.label}: {sum(judged)} of {len(judged)} faults decided as one would want; "
+            f"none in {idle} of {len(healthy)} healthy clips\n"
+        )
+        records.append(
+            {"condition": str(condition), "policy": policy.label, "clips": list(map(record_of, verdicts))}
+        )
+    return records
+
+
+def _decided_row(verdict: DecidedVerdict) -> tuple[str, ...]:
+    right = {True: "yes", False: "NO", None: ""}[verdict.right]
+    return (
+        verdict.clip,
+        verdict.alert or "(info only)",
+        "" if verdict.alert_s is None else f"{verdict.alert_s:.1f} s",
+        ", ".join(verdict.actions) or "no decision",
+        "" if verdict.decided_s is None else f"{verdict.decided_s:.1f} s",
+        "" if verdict.ended_s is None else f"{verdict.ended_s:+.1f} s",
+        "the same" if verdict.shadow_same else "OTHERS",
+        right,
+    )
 
 
 def _power_row(power: Power) -> tuple[str, ...]:

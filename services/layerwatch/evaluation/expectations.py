@@ -10,6 +10,7 @@ class Expectation:
     """Right answers for a faulty phase.
 
     `causes`: right first causes. `block`: part of the first layer's group, None where no layer is the right one.
+    `action`: the decision that one would want, "" for none, None where nobody can say.
     `kind` and `severity`: the alerts that count as catching it; every kind, from warning up, unless said otherwise.
     """
 
@@ -17,28 +18,32 @@ class Expectation:
     block: str | None = None
     kind: str | None = None
     severity: str = "warning"
+    action: str | None = None
 
 
-def _any(*causes: str) -> Expectation:
-    return Expectation(frozenset(causes))
+def _any(*causes: str, action: str) -> Expectation:
+    return Expectation(frozenset(causes), action=action)
 
 
-_CLIPPED = _any("quantization_range", "input_drift")
+_CLIPPED = _any("quantization_range", "input_drift", action="fallback_precision")
 
 _BY_PHASE = {
-    "cotenant_compute": _any("gpu_contention"),
-    "cotenant_membw": _any("gpu_contention", "memory_bandwidth"),
-    "cotenant_burst": _any("gpu_contention"),
-    "cotenant_h2d": _any("pcie_contention"),
-    "stream_membw": _any("memory_bandwidth"),
-    "cpu_starve": _any("host_starvation"),
-    "switching_context": _any("profile_switch"),
+    "cotenant_compute": _any("gpu_contention", action="scale_out"),
+    "cotenant_membw": _any("gpu_contention", "memory_bandwidth", action="scale_out"),
+    "cotenant_burst": _any("gpu_contention", action="scale_out"),
+    "cotenant_h2d": _any("pcie_contention", action="scale_out"),
+    "stream_membw": _any("memory_bandwidth", action="scale_out"),
+    "cpu_starve": _any("host_starvation", action="hold_scale_in"),
+    "switching_context": _any("profile_switch", action="none"),
     "input_x2": _CLIPPED,
     "input_x4": _CLIPPED,
     "input_x8": _CLIPPED,
     "one_channel_x6": _CLIPPED,
-    # A build that is slower in one block on long inputs only, and no slower as a whole: a fact, not yet a warning.
-    "rebuild_slow": Expectation(frozenset({"engine_change"}), "blocks.2", "engine_regression", "info"),
+    # A build that is slower in one block on long inputs only, and no slower as a whole: a fact, not yet a warning, and
+    # nothing to act on.
+    "rebuild_slow": Expectation(
+        frozenset({"engine_change"}), "blocks.2", "engine_regression", "info", action=""
+    ),
 }
 
 #: For a phase of another name: whether it is caught can be judged, its cause cannot.

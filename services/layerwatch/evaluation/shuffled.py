@@ -37,7 +37,7 @@ def shuffled(recording: Recording, seed: int) -> Recording:
     begin = int(rng.integers(len(executed[first]) - _LEAST_LEARNT + 1))
     phases = list(recording.phases)
     phases[first] = replace(phases[first], start_s=float(executed[first][begin]))
-    return _joined(recording, [phases[i] for i in _order(phases, first, rng)], f"{recording.name}~{seed}")
+    return joined(recording, [phases[i] for i in _order(phases, first, rng)], f"{recording.name}~{seed}")
 
 
 def _order(phases: list[Phase], first: int, rng: np.random.Generator) -> list[int]:
@@ -50,7 +50,8 @@ def _order(phases: list[Phase], first: int, rng: np.random.Generator) -> list[in
     return [first, *(int(queues[place].pop()) for place in places)]
 
 
-def _joined(recording: Recording, phases: list[Phase], name: str) -> Recording:
+def joined(recording: Recording, phases: list[Phase], name: str) -> Recording:
+    """Some phases of a recording, one right after another from its start on."""
     batches: list[ProfileBatch] = []
     moved: list[Phase] = []
     sequence: Counter[str] = Counter()
