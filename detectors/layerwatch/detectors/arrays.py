@@ -39,6 +39,13 @@ def row_medians(values: F64) -> F64:
     return even
 
 
+def column_medians(values: F64) -> F64:
+    """[m] of a short [n, m]."""
+    ordered = np.sort(values, axis=0)
+    middle: F64 = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    return middle
+
+
 _ARRAY = 1  # msgpack extension: one numpy array
 
 

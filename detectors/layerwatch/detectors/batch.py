@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -87,7 +88,9 @@ def executions_of(batch: ProfileBatch, manifest: Manifest) -> Executions:
         )
     counters = counters.reshape(-1, len(COUNTER_COLUMNS))
     _check_times(batch, times_s, end_to_end_ms, counters)
-    if n and (shape.max() >= len(batch.shapes) or any(not _is_shape(s) for s in batch.shapes)):
+    if n and (
+        shape.max() >= len(batch.shapes) or any(not _is_shape(*map(tuple, s.values())) for s in batch.shapes)
+    ):
         raise InvalidRecord("bad_column", "shape_index points outside of shapes, or a shape is empty")
     counts = {p.profile: len(p.layers) for p in manifest.profiles}
     return Executions(
@@ -112,7 +115,9 @@ def _check_times(batch: ProfileBatch, times_s: F64, end_to_end_ms: F64, counters
         raise InvalidRecord("bad_time", f"window {clocks[0]}..{clocks[1]} s is not an interval of time")
     if not _are_times(times_s):
         raise InvalidRecord("bad_time", "times_s holds NaN, an infinity, or what are no unix seconds")
-    if not (np.isfinite(end_to_end_ms).all() and ((end_to_end_ms > 0) & (end_to_end_ms < _MAX_MS)).all()):
+    if len(end_to_end_ms) and not (
+        end_to_end_ms.min() > 0 and end_to_end_ms.max() < _MAX_MS
+    ):  # NaN is neither
         raise InvalidRecord("bad_time", "end_to_end_ms holds NaN, an infinity or a time that is not positive")
     if not _are_times(counters[:, 0]):
         raise InvalidRecord("bad_time", "counters holds a row without a time")
@@ -121,7 +126,7 @@ def _check_times(batch: ProfileBatch, times_s: F64, end_to_end_ms: F64, counters
 
 
 def _are_times(times_s: F64) -> bool:
-    return bool(((times_s >= 0) & (times_s < _MAX_S)).all())
+    return not len(times_s) or bool(times_s.min() >= 0 and times_s.max() < _MAX_S)
 
 
 def _layers(block: LayerBlock, profile: Ints, counts: dict[int, int]) -> LayerTimes:
@@ -138,7 +143,7 @@ def _layers(block: LayerBlock, profile: Ints, counts: dict[int, int]) -> LayerTi
     )
     if len(rows) and (rows.max() >= len(profile) or (np.diff(rows) <= 0).any()):
         raise InvalidRecord("bad_column", "rows of a layer block must ascend within the message's executions")
-    if not (np.isfinite(times_ms).all() and ((times_ms >= 0) & (times_ms < _MAX_MS)).all()):
+    if len(rows) and not (times_ms.min() >= 0 and times_ms.max() < _MAX_MS):  # NaN is neither
         raise InvalidRecord("bad_time", "layer times hold NaN, an infinity or a negative time")
     return LayerTimes(block.profile, rows, times_ms)
 
@@ -171,7 +176,7 @@ def _sized(data: bytes, dtype: str, n: int, name: str) -> F32:
     return column.astype(np.dtype(dtype), copy=False)
 
 
-def _is_shape(shape: dict[str, list[int]]) -> bool:
-    """An input may be a scalar or empty, not all of them."""
-    dims = shape.values()
+@lru_cache(maxsize=4096)
+def _is_shape(*dims: tuple[int, ...]) -> bool:
+    """Of all inputs; one may be a scalar or empty, not all of them."""
     return any(d and min(d) > 0 for d in dims) and all(0 <= x <= _MAX_DIMENSION for d in dims for x in d)

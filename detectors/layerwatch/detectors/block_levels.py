@@ -7,13 +7,14 @@ mode itself. What all layers share (clocks, temperature, launches) is in the lat
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from layerwatch.detectors.arrays import F64, Ints, State
+from layerwatch.detectors.arrays import F64, Ints, State, column_medians
 from layerwatch.detectors.baseline import FLOOR_MS
 from layerwatch.detectors.shapes import Point
 
@@ -37,10 +38,10 @@ def contrasts(observed_ms: F64, expected_ms: F64) -> F64:
     single block moves it.
     """
     ratio = np.log(np.maximum(observed_ms, FLOOR_MS) / np.maximum(expected_ms, FLOOR_MS))
-    order = np.argsort(ratio, axis=1, kind="stable")
-    reached = np.cumsum(np.take_along_axis(expected_ms, order, axis=1), axis=1)
-    middle = (reached >= 0.5 * reached[:, -1:]).argmax(axis=1)
     rows = np.arange(len(ratio))
+    order = np.argsort(ratio, axis=1, kind="stable")
+    reached = np.cumsum(expected_ms[rows[:, None], order], axis=1)
+    middle = (reached >= 0.5 * reached[:, -1:]).argmax(axis=1)
     common = ratio[rows, order[rows, middle]]
     return np.column_stack((ratio - common[:, None], common))
 
@@ -71,17 +72,18 @@ class BlockLevels:
     def push(self, times_s: F64, sizes: Ints, rows: F64) -> None:
         """Add executions: time [k], size [k], rows [k, width] of `contrasts`."""
         timed = np.column_stack((times_s, rows))
-        for size in np.unique(sizes).tolist():
+        for size in sorted(set(sizes.tolist())):
             mine = timed[sizes == size]
             before = self._pending.get(size)
             if before is not None:
                 mine = np.concatenate((before, mine))
             elif len(self._pending) >= _MAX_SIZES:
                 continue
-            while (end := _end_of_level(mine[:, 0])) is not None:
-                self._add(size, _rounded(np.median(mine[:end, 1:], axis=0)))
-                mine = mine[end:]
-            self._pending[size] = mine
+            seconds, begin = mine[:, 0].tolist(), 0
+            while (end := _end_of_level(seconds, begin)) is not None:
+                self._add(size, _rounded(column_medians(mine[begin:end, 1:])))
+                begin = end
+            self._pending[size] = mine[begin:]
 
     def _add(self, size: int, level: F64) -> None:
         levels = self._levels.setdefault(size, deque(maxlen=_KEPT))
@@ -94,7 +96,7 @@ class BlockLevels:
 
     def settled(self, sizes: Ints) -> bool:
         """Whether as many levels as are kept are known of all these sizes."""
-        return all(len(self._levels.get(size, ())) == _KEPT for size in np.unique(sizes).tolist())
+        return all(len(self._levels.get(size, ())) == _KEPT for size in set(sizes.tolist()))
 
     def level(self, size: int) -> Level | None:
         """None before there are three levels."""
@@ -144,11 +146,12 @@ def _rounded(level: F64) -> F64:
     return level.astype(np.float16).astype(np.float64)
 
 
-def _end_of_level(times_s: F64) -> int | None:
-    """How many of some executions make the next level; None while it needs more of them."""
-    if len(times_s) < _LEVEL:
+def _end_of_level(times_s: list[float], begin: int) -> int | None:
+    """Where the level that begins at an execution ends; None while it needs more of them."""
+    count = len(times_s) - begin
+    if count < _LEVEL:
         return None
-    end = max(_LEVEL, int(np.searchsorted(times_s, times_s[0] + _LEVEL_S)) + 1)
-    if end > len(times_s):
-        return _MOST_PENDING if len(times_s) >= _MOST_PENDING else None
-    return min(end, _MOST_PENDING)
+    end = max(_LEVEL, bisect_left(times_s, times_s[begin] + _LEVEL_S, begin) - begin + 1)
+    if end > count:
+        return begin + _MOST_PENDING if count >= _MOST_PENDING else None
+    return begin + min(end, _MOST_PENDING)

@@ -15,7 +15,8 @@ from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import Point
 from layerwatch.schemas.engines import Layer, Manifest
 
-_SETTLED_STRIDE = 4  # once enough is known, one message of so many is looked at
+_STRIDE, _SETTLED_STRIDE = 2, 4  # one message of so many is looked at, and once enough is known
+_DENSE = 32  # executions in a message; all of those with fewer are looked at until enough is known
 
 
 class OwnLevels:
@@ -32,8 +33,10 @@ class OwnLevels:
         """Fold in those of the sampled executions ([k], with their `shape` in `points`) that are `healthy` and judged."""
         rows = healthy & (sampled.features[:, JUDGED] > 0)
         if rows.any():
-            sizes = np.array([size_of(point) for point in points])[shape[rows]]
             self._turn = (self._turn + 1) % _SETTLED_STRIDE
+            if self._turn % _STRIDE and np.count_nonzero(rows) >= _DENSE:
+                return
+            sizes = np.array([size_of(point) for point in points])[shape[rows]]
             if self._turn and self.levels.settled(sizes):
                 return
             observed, expected = (

@@ -155,7 +155,9 @@ class BuildScorer:
         rows[:, e.HOST] = rows[:, e.RATIO]
         sampled = []
         for block in batch.layers:
-            lane = self._lanes.setdefault(block.profile, Lane(self._names[block.profile]))
+            lane = self._lanes.get(block.profile)
+            if lane is None:
+                lane = self._lanes[block.profile] = Lane(self._names[block.profile])
             against = lane.compare(batch, block, points, skip)
             if against is not None and len(against.rows):
                 sampled.append(against)

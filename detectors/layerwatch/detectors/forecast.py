@@ -120,7 +120,7 @@ class Lstm:
 def lstm_step(w: LstmWeights, x: float, hidden: F64, cell: F64) -> tuple[F64, F64]:
     """One step of torch's nn.LSTM; equal to 1e-6 in its float32."""
     gates = w.input * x + w.recurrent @ hidden + w.bias
-    i, f, g, o = np.split(gates, 4)
+    i, f, g, o = gates.reshape(4, -1)
     cell = _sigmoid(f) * cell + _sigmoid(i) * np.tanh(g)
     return _sigmoid(o) * np.tanh(cell), cell
 

@@ -22,15 +22,15 @@ from layerwatch.schemas.signals import Signal
 #: Event time between two writes of the baselines; a crash costs no more of them (s).
 _HEAVY_EVERY_S = 10.0
 #: Or sooner, once they rest on so much more: young baselines change with every message.
-_HEAVY_GROWTH = 1.05
+_HEAVY_GROWTH = 1.2
 
 HOT, HEAVY, SLOW = "hot", "heavy", "slow"
 
-#: Event time between two signals that say nothing new (s).
-_HEARTBEAT_S = 1.0
+#: Event time between two signals that say nothing new (s); at the pace of the present, the processor sends one a second.
+_HEARTBEAT_S = 5.0
 
 #: Of what `dump` gives; to be raised with any change to the state of a detector.
-_STATE_VERSION = 4
+_STATE_VERSION = 5
 
 #: A value of a table must stay under Kafka's 1 MiB a message.
 _HEAVY_BYTES = 900_000
@@ -95,7 +95,7 @@ class InstanceStage:
         )
 
     def is_news(self, signal: Signal) -> bool:
-        """Whether the service must hear of this signal: it says something new, or the last one told is a second old."""
+        """Whether the service must hear of this signal: it says something new, or the last one told is seconds old."""
         told = self._told
         news = (
             told is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from layerwatch.detectors import layer_watch as column
-from layerwatch.detectors.arrays import Bools, State, row_medians
+from layerwatch.detectors.arrays import F64, Bools, State, row_medians
 from layerwatch.detectors.baseline import FLOOR_MS, SPARSE_SUPPORT, SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions, LayerTimes
 from layerwatch.detectors.level_watch import LevelWatch
@@ -20,6 +20,7 @@ class Lane:
     def __init__(self, layers: list[Layer]) -> None:
         self.baseline = ShapeBaseline(len(layers))
         self.levels = LevelWatch(layers)
+        self._latest: tuple[LayerTimes, F64] | None = None  # their logarithms
 
     def compare(
         self, batch: Executions, layers: LayerTimes, points: list[Point], skip: Bools
@@ -30,12 +31,14 @@ class Lane:
         shape = batch.shape[layers.rows]
         needed = SUPPORT if batch.rate >= 1.0 else SPARSE_SUPPORT
         log_expected, seen = self.baseline.expected(points)
-        log_expected = log_expected[shape]
-        times_ms = layers.times_ms.astype(np.float64)
-        log_ratio = np.log(np.maximum(times_ms, FLOOR_MS)) - log_expected
         expected_ms = np.exp(log_expected)
+        total = expected_ms.sum(1)[shape]
+        expected_ms = expected_ms[shape]
+        times_ms = layers.times_ms.astype(np.float64)
+        log_ms = np.log(np.maximum(times_ms, FLOOR_MS))
+        self._latest = layers, log_ms
+        log_ratio = log_ms - log_expected[shape]
         excess = times_ms - expected_ms
-        total = expected_ms.sum(1)
         features = np.zeros((len(shape), 8))
         features[:, column.TIME] = batch.times_s[layers.rows]
         features[:, column.SLICE] = excess.max(1) / total
@@ -49,8 +52,13 @@ class Lane:
     def learn(self, batch: Executions, layers: LayerTimes, points: list[Point], rows: Bools) -> None:
         """Fold in those of the sampled executions ([k] of `rows`) that were found healthy, or are part of the warm-up."""
         if rows.any():
-            log_ms = np.log(np.maximum(layers.times_ms[rows].astype(np.float64), FLOOR_MS))
-            self.baseline.learn(points, batch.shape[layers.rows[rows]], log_ms)
+            self.baseline.learn(points, batch.shape[layers.rows[rows]], self._log_ms(layers)[rows])
+        self._latest = None
+
+    def _log_ms(self, layers: LayerTimes) -> F64:
+        if self._latest is not None and self._latest[0] is layers:
+            return self._latest[1]
+        return np.log(np.maximum(layers.times_ms, FLOOR_MS, dtype=np.float64))
 
     def state(self) -> State:
         return {"baseline": self.baseline.state(), "levels": self.levels.heavy()}

@@ -61,24 +61,18 @@ class LevelShift:
         return cls(channel, where, score, threshold, share, onset_s, excess_ms, expected_ms)
 
 
-@dataclass(slots=True)
-class _Deviation:
-    """Of one block, from the reference (log units)."""
-
-    layers: F64
-    groups: F64
-    common: float
-
-
 class _Spread:
-    """Usual size and largest healthy step of some series."""
+    """Usual size and largest healthy step of some series; `least` [series]: effects that matter."""
 
-    def __init__(self, series: int) -> None:
-        self.usual = np.full(series, _SPREAD_AT_FIRST)
-        self.peak = np.zeros(series)
+    def __init__(self, least: F64) -> None:
+        self._least = least
+        self.usual = np.full(len(least), _SPREAD_AT_FIRST)
+        self.peak = np.zeros(len(least))
 
-    def threshold(self, least: float) -> F64:
-        return np.maximum(least, np.maximum(_SPREADS * self.usual, _PEAKS * self.peak + 0.2 * least))
+    def threshold(self) -> F64:
+        return np.maximum(
+            self._least, np.maximum(_SPREADS * self.usual, _PEAKS * self.peak + 0.2 * self._least)
+        )
 
     def learn(self, deviation: F64, step: F64 | None, share: float) -> None:
         capped = np.minimum(np.abs(deviation), 4 * self.usual + _SPREAD_AT_FIRST)
@@ -88,7 +82,10 @@ class _Spread:
 
 
 class LevelWatch:
-    """Channels `single_layer`, `layer_group` and `common_level` of one build and profile."""
+    """Channels `single_layer`, `layer_group` and `common_level` of one build and profile.
+
+    A deviation from the reference (log units) has an element for each layer, then for each group, then for all layers.
+    """
 
     def __init__(self, layers: list[Layer]) -> None:
         self._names = [layer.name for layer in layers]
@@ -98,6 +95,9 @@ class LevelWatch:
                 members[layer.group.split("/")[0]].append(index)
         self._groups = list(members)
         self._members = [np.array(indices) for indices in members.values()]
+        self._member = np.zeros((len(members), len(layers)))
+        for group, indices in enumerate(members.values()):
+            self._member[group, indices] = 1.0
         self._sums = np.zeros((2, len(layers)))  # log-ratios, expected ms
         self._seen = 0
         self._began_s = 0.0
@@ -105,12 +105,10 @@ class LevelWatch:
         self._reference = np.zeros(len(layers))
         self._common_reference = 0.0
         self._factors = SharedFactors(len(layers))
-        self._layer_spread = _Spread(len(layers))
-        self._group_spread = _Spread(len(members))
-        self._common_spread = _Spread(1)
-        self._previous: _Deviation | None = None
+        self._spread = _Spread(np.array([_LAYER] * len(layers) + [_GROUP] * len(members) + [_COMMON]))
+        self._previous: F64 | None = None
         self._previous_s = 0.0
-        self._pending: list[tuple[F64, float, _Deviation, _Deviation | None]] = []
+        self._pending: list[tuple[F64, float, F64, F64 | None]] = []
         self.shift: LevelShift | None = None  # as the latest block showed it
 
     def add(self, sampled: Sampled, healthy: bool) -> bool:
@@ -124,8 +122,9 @@ class LevelWatch:
             return False
         if not self._seen:
             self._began_s = float(sampled.features[judged, column.TIME][0])
-        self._sums[0] += clipped(sampled.log_ratio[judged], _CLIP).sum(0)
-        self._sums[1] += sampled.expected_ms[judged].sum(0)
+        whole = count == len(judged)  # mostly; a copy of all would be waste
+        self._sums[0] += clipped(sampled.log_ratio if whole else sampled.log_ratio[judged], _CLIP).sum(0)
+        self._sums[1] += (sampled.expected_ms if whole else sampled.expected_ms[judged]).sum(0)
         self._seen += count
         if self._seen < _BLOCK:
             return False
@@ -148,7 +147,7 @@ class LevelWatch:
             self._reference, self._common_reference, self._blocks = levels, common, 1
             return
         deviation = self._deviation(levels - self._reference, common - self._common_reference, expected_ms)
-        step = None if self._previous is None else _smaller(self._previous, deviation)
+        step = None if self._previous is None else np.minimum(self._previous, deviation)
         self._previous = deviation
         self.shift = None if step is None or self._blocks < _WARM_UP else self._shift(step, expected_ms)
         if not healthy or self.shift is not None:
@@ -158,24 +157,30 @@ class LevelWatch:
         if len(self._pending) > _PROBATION:
             self._learn(*self._pending.pop(0))
 
-    def _deviation(self, levels: F64, common: float, expected_ms: F64) -> _Deviation:
-        weight = np.where(expected_ms > _LONG_MS, 1 / (self._layer_spread.usual**2 + 1e-4), 0.0)
+    def _deviation(self, levels: F64, common: float, expected_ms: F64) -> F64:
+        usual = self._spread.usual[: len(levels)]
+        weight = np.where(expected_ms > _LONG_MS, 1 / (usual**2 + 1e-4), 0.0)
         own = self._factors.rest(levels, weight) if weight.any() else levels
         excess_ms = np.expm1(own) * expected_ms
-        groups = [excess_ms[m].sum() / expected_ms[m].sum() for m in self._members]
-        return _Deviation(own, np.array(groups), common)
+        groups = (self._member @ excess_ms) / (self._member @ expected_ms)
+        return np.concatenate((own, groups, (common,)))
 
-    def _shift(self, step: _Deviation, expected_ms: F64) -> LevelShift | None:
+    def _shift(self, step: F64, expected_ms: F64) -> LevelShift | None:
+        """`step`: what two blocks in a row show."""
+        count = len(expected_ms)
+        layers, groups, common = step[:count], step[count:-1], float(step[-1])
+        thresholds = self._spread.threshold()
         layer_threshold = np.maximum(
-            self._layer_spread.threshold(_LAYER), np.log1p(_LEAST_EXCESS_MS / np.maximum(expected_ms, 1e-6))
+            thresholds[:count], np.log1p(_LEAST_EXCESS_MS / np.maximum(expected_ms, 1e-6))
         )
-        slow = step.layers > layer_threshold
-        excess_ms = np.expm1(step.layers) * expected_ms
+        group_threshold, common_threshold = thresholds[count:-1], float(thresholds[-1])
+        slow, slow_groups = layers > layer_threshold, groups > group_threshold
+        if not (slow.any() or slow_groups.any() or common > common_threshold):
+            return None
+        excess_ms = np.expm1(layers) * expected_ms
         total = float(expected_ms.sum())
-        group_threshold = self._group_spread.threshold(_GROUP)
-        slow_groups = step.groups > group_threshold
         if slow_groups.any():
-            group_excess = np.array([excess_ms[m].sum() for m in self._members])
+            group_excess = self._member @ excess_ms
             group = int(np.argmax(np.where(slow_groups, group_excess, -np.inf)))
             members = self._members[group]
             largest = int(members[np.argmax(excess_ms[members])])
@@ -185,7 +190,7 @@ class LevelWatch:
                 return LevelShift(
                     "layer_group",
                     self._groups[group],
-                    float(step.groups[group]),
+                    float(groups[group]),
                     float(group_threshold[group]),
                     float(group_excess[group]) / total,
                     self._previous_s,
@@ -197,21 +202,18 @@ class LevelWatch:
             return LevelShift(
                 "single_layer",
                 self._names[layer],
-                float(step.layers[layer]),
+                float(layers[layer]),
                 float(layer_threshold[layer]),
                 float(excess_ms[slow].sum()) / total,
                 self._previous_s,
                 np.where(slow, excess_ms, 0.0),
                 expected_ms,
             )
-        common_threshold = float(self._common_spread.threshold(_COMMON)[0])
-        if step.common <= common_threshold:
-            return None
-        share = float(np.expm1(step.common))
+        share = float(np.expm1(common))
         return LevelShift(
             "common_level",
             "all layers",
-            step.common,
+            common,
             common_threshold,
             share,
             self._previous_s,
@@ -219,45 +221,37 @@ class LevelWatch:
             expected_ms,
         )
 
-    def _learn(self, levels: F64, common: float, deviation: _Deviation, step: _Deviation | None) -> None:
+    def _learn(self, levels: F64, common: float, deviation: F64, step: F64 | None) -> None:
         self._blocks += 1
         share = 1 / min(self._blocks, _MEMORY)
         from_reference = levels - self._reference
         self._reference += share * clipped(from_reference, 0.5)
-        self._common_reference += share * float(np.clip(common - self._common_reference, -0.1, 0.1))
+        self._common_reference += share * max(-0.1, min(common - self._common_reference, 0.1))
         self._factors.learn(from_reference)
         if self._blocks <= 4:
             return
         share = 1 / min(self._blocks, _SPREAD_MEMORY)
         if self._blocks <= 6:
             step = None
-        self._layer_spread.learn(deviation.layers, None if step is None else step.layers, share)
-        self._group_spread.learn(deviation.groups, None if step is None else step.groups, share)
-        self._common_spread.learn(
-            np.array([deviation.common]), None if step is None else np.array([step.common]), share
-        )
+        self._spread.learn(deviation, step, share)
 
     def hot(self) -> State:
         """The blocks in work."""
-        before = self._previous
         return {
             "block": [self._seen, self._began_s, self._previous_s],
             "sums": self._sums.astype(np.float32),
-            "previous": None
-            if before is None
-            else [before.layers.astype(np.float32), before.groups.astype(np.float32), before.common],
+            "previous": None if self._previous is None else self._previous.astype(np.float32),
             "shift": None if self.shift is None else self.shift.state(),
         }
 
     def heavy(self) -> State:
         """What was learnt."""
-        spreads = (self._layer_spread, self._group_spread, self._common_spread)
         return {
             "blocks": self._blocks,
             "reference": self._reference.astype(np.float32),
             "common": self._common_reference,
             "factors": self._factors.state(),
-            "spreads": [[s.usual.astype(np.float32), s.peak.astype(np.float32)] for s in spreads],
+            "spread": np.array((self._spread.usual, self._spread.peak), np.float32),
         }
 
     @classmethod
@@ -266,24 +260,12 @@ class LevelWatch:
         self._reference = heavy["reference"].astype(np.float64)
         self._blocks, self._common_reference = heavy["blocks"], heavy["common"]
         self._factors = SharedFactors.restore(heavy["factors"])
-        spreads = (self._layer_spread, self._group_spread, self._common_spread)
-        for spread, (usual, peak) in zip(spreads, heavy["spreads"], strict=True):
-            spread.usual, spread.peak = usual.astype(np.float64), peak.astype(np.float64)
+        self._spread.usual, self._spread.peak = heavy["spread"].astype(np.float64)
         return self
 
     def load(self, hot: State) -> None:
         self._seen, self._began_s, self._previous_s = hot["block"]
         self._sums = hot["sums"].astype(np.float64)
         if hot["previous"] is not None:
-            own, groups, common = hot["previous"]
-            self._previous = _Deviation(own.astype(np.float64), groups.astype(np.float64), common)
+            self._previous = hot["previous"].astype(np.float64)
         self.shift = None if hot["shift"] is None else LevelShift.restore(hot["shift"])
-
-
-def _smaller(one: _Deviation, other: _Deviation) -> _Deviation:
-    """What two blocks in a row show."""
-    return _Deviation(
-        np.minimum(one.layers, other.layers),
-        np.minimum(one.groups, other.groups),
-        min(one.common, other.common),
-    )

@@ -7,6 +7,7 @@ tail only says how sure the count is. Windows are counted in executions, and lim
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ from layerwatch.detectors.arrays import F64, Bools, State
 from layerwatch.detectors.ring import Ring
 
 WINDOWS = (20, 50, 100, 200)
+_WAIT = max(WINDOWS)  # executions without trouble, before earlier ones are called healthy
 #: Oldest execution of a window (s); longer where only some executions are seen.
 MAX_AGE_S, SPARSE_AGE_S = 10.0, 30.0
 _ALPHA = 1e-5
@@ -46,7 +48,10 @@ class Scan:
         self._ring = Ring(max(WINDOWS), 2)
         self._seen = 0
         self._hits = 0
-        self._pending: list[tuple[int, int]] = []  # executions and hits, not old enough to be called healthy
+        self._pending: deque[tuple[int, int]] = (
+            deque()
+        )  # executions and hits, not old enough to be called healthy
+        self._waiting = 0  # executions in it
 
     @property
     def rate(self) -> float:
@@ -56,9 +61,12 @@ class Scan:
 
     def learn(self, hits: Bools) -> None:
         """Executions that were found healthy; they count once a whole window has passed without trouble."""
-        self._pending.append((len(hits), int(hits.sum())))
-        while sum(n for n, _ in self._pending[1:]) >= max(WINDOWS):
-            self._fold(*self._pending.pop(0))
+        self._pending.append((len(hits), int(np.count_nonzero(hits))))
+        self._waiting += len(hits)
+        while self._waiting - self._pending[0][0] >= _WAIT:
+            seen, found = self._pending.popleft()
+            self._waiting -= seen
+            self._fold(seen, found)
 
     def warm_up(self, hits: Bools) -> None:
         """The executions that thresholds were learnt from."""
@@ -90,6 +98,7 @@ class Scan:
     def clear(self) -> None:
         self._ring.clear()
         self._pending.clear()
+        self._waiting = 0
 
     def state(self) -> State:
         return {
@@ -104,7 +113,8 @@ class Scan:
         self = cls(rate_floor, prior_executions)
         self._ring = Ring.restore(state["ring"])
         self._seen, self._hits = state["seen"], state["hits"]
-        self._pending = [(seen, hits) for seen, hits in state["pending"]]
+        self._pending = deque((seen, hits) for seen, hits in state["pending"])
+        self._waiting = sum(seen for seen, _ in self._pending)
         return self
 
 

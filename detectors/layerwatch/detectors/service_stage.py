@@ -30,7 +30,6 @@ class _Instance(msgspec.Struct):
     signal: Signal
     boot_ms: int
     sequence: int
-    interval_s: float = 1.0  # usual time between its messages, on its own clock
     silence: str = ""  # id of the alert that says it is silent
 
 
@@ -74,11 +73,8 @@ class ServiceStage:
         touched += self._vanished(signal)
         for alert in dict.fromkeys(t.id for t in touched if t is not None):
             out += self._revise(alert)
-        interval_s = known.interval_s if known else 1.0
-        if known and known.boot_ms == signal.boot_ms:
-            interval_s += 0.2 * (max(signal.time_s - known.signal.time_s, 0.0) - interval_s)
         self._state.instances[signal.instance] = _Instance(
-            msgspec.structs.replace(signal, episodes=[]), signal.boot_ms, signal.sequence, interval_s
+            msgspec.structs.replace(signal, episodes=[]), signal.boot_ms, signal.sequence
         )
         return out
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,11 @@ _MAX_ROWS = 2048
 _ALIGNED = 8
 
 
+#: Which node of batch, of length, which alignment; `_ANY`: not a function of this coordinate.
+Key: TypeAlias = tuple[int, int, int]
+_ANY = -1
+
+
 class Point(NamedTuple):
     """Leading dimension, product of the others, and what divides each of those (1, 2, 4 or 8), of the largest input."""
 
@@ -30,19 +36,24 @@ class Point(NamedTuple):
     @property
     def cell(self) -> tuple[int, int, int]:
         """Bucket: the exact batch, half an octave of length, and the alignment."""
-        return self.batch, math.floor(2 * math.log2(self.length)), self.alignment
+        return _cell(self)
+
+
+@lru_cache(maxsize=4096)
+def _cell(point: Point) -> Key:
+    return point.batch, math.floor(2 * math.log2(point.length)), point.alignment
 
 
 def point_of(shape: dict[str, list[int]]) -> Point:
     """The coordinates of an input shape; `{"ids": [4, 100]}` gives (4, 100, 4)."""
-    dims = max(shape.values(), key=lambda d: (math.prod(d), len(d)))
+    return _point(*map(tuple, shape.values()))
+
+
+@lru_cache(maxsize=4096)
+def _point(*shape: tuple[int, ...]) -> Point:
+    dims = max(shape, key=lambda d: (math.prod(d), len(d)))
     alignment = min((math.gcd(dim, _ALIGNED) for dim in dims[1:] if dim > 0), default=_ALIGNED)
     return Point(max(dims[0], 1), max(math.prod(dims[1:]), 1), alignment)
-
-
-#: Which node of batch, of length, which alignment; `_ANY`: not a function of this coordinate.
-Key = tuple[int, int, int]
-_ANY = -1
 
 
 class ShapeBasis:
@@ -62,21 +73,23 @@ class ShapeBasis:
     def __len__(self) -> int:
         return len(self.columns)
 
-    def grow(self, points: Iterable[Point]) -> None:
-        """Make room for these shapes."""
+    def grow(self, points: Iterable[Point]) -> bool:
+        """Make room for these shapes; whether the rows of any have changed."""
+        before = len(self.columns), self.low, self.high
         for point in points:
             if point in self._grown:
                 continue
             if len(self._grown) < _MAX_ROWS:
                 self._grown.add(point)
             octave = 2 * math.log2(point.length)
-            if not self.low <= octave <= self.high:
-                self._rows.clear()
             self.low, self.high = min(self.low, octave), max(self.high, octave)
             for key, _ in self._terms(point):
                 if key not in self.columns and len(self.columns) < _MAX_COLUMNS:
                     self.columns[key] = len(self.columns)
-                    self._rows.clear()
+        changed = (len(self.columns), self.low, self.high) != before
+        if changed:
+            self._rows.clear()
+        return changed
 
     def __call__(self, points: list[Point]) -> F64:
         """[points, columns]"""

@@ -115,13 +115,17 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
             log.info("partitions are changing hands")
 
     async def _hand_on(self, records: Any, active: Any) -> None:
+        """Once for all that was fetched: waiting for either of two costs four tasks."""
+        await self.wait_first(self._deliver(records, active), self.suspend_flow.wait())
+
+    async def _deliver(self, records: Any, active: Any) -> None:
         for tp, record in self.scheduler.iterate(records):
             if not self.flow_active or self.should_stop:
                 return  # another assignment is coming, and seeks anew
             if tp in self._sought or (tp not in active and tp not in self._buffered_partitions):
                 continue
             self._follow(tp, record.offset)
-            await self.wait_first(self.callback(self._to_message(tp, record)), self.suspend_flow.wait())
+            await self.callback(self._to_message(tp, record))
 
     def _follow(self, tp: Any, offset: int) -> None:
         """Tells a gap that Kafka has from one that we have."""

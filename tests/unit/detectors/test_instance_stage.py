@@ -245,7 +245,7 @@ def test_baselines_are_due_while_they_grow_and_then_every_ten_seconds_of_event_t
             due_s.append(batch.window_end_s)
     assert due_s[0] == made.batches[0].window_end_s
     assert all(gap < 13 for gap in np.diff(due_s))
-    assert due_s[:10] == [batch.window_end_s for batch in made.batches[:10]]
+    assert due_s[:5] == [batch.window_end_s for batch in made.batches[:5]]
     assert len(due_s) < len(made.batches) / 2
 
 
@@ -274,12 +274,12 @@ def test_an_instance_that_leaves_closes_what_is_open() -> None:
     ]
 
 
-def test_a_service_hears_of_what_is_new_and_of_every_second() -> None:
+def test_a_service_hears_of_what_is_new_and_every_few_seconds() -> None:
     stage = stage_for(recording(FAULTY))
     given = [signal for batch in recording(FAULTY) if (signal := stage.update(batch)) is not None]
     again = stage_for(recording(FAULTY))
     told = [s for batch in recording(FAULTY) if (s := again.update(batch)) is not None and again.is_news(s)]
-    assert all(after.time_s - before.time_s < 3.0 for before, after in itertools.pairwise(told))
+    assert all(after.time_s - before.time_s < 7.0 for before, after in itertools.pairwise(told))
     assert [s.sequence for s in given if s.episodes] == [s.sequence for s in told if s.episodes]
     assert len(told) < len(given)
 

@@ -237,7 +237,7 @@ def _rows(batch: Executions, points: list[Point], at: Ints) -> F32:
     """Rows of a block [k, COLUMNS]; the sum of layers is left open."""
     rows = np.full((len(at), COLUMNS), np.nan, np.float32)
     if len(at):
-        rows[:, :PROFILE] = [points[i] for i in batch.shape[at]]
+        rows[:, :PROFILE] = np.array(points)[batch.shape[at]]
         rows[:, PROFILE] = batch.profile[at]
         rows[:, LOG_END_TO_END] = np.log(batch.end_to_end_ms[at])
     return rows
