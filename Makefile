@@ -9,7 +9,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 LIBS := $(LAYERWATCH_STATE_DIR)/kafka-libs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench lint lock clean
+.PHONY: help setup demo test chaos bench lint lock dashboards clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ lock: ## resolve the lock files anew
 	  --extra all --group dev pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra all --extra training --group dev -c requirements.lock pyproject.toml -o requirements-training.lock
+
+dashboards: setup ## build the Grafana dashboards from infra/grafana/dashboards.py
+	$(BIN)/python infra/grafana/dashboards.py
 
 clean: ## remove what the targets above made
 	rm -rf .venv .layerwatch .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

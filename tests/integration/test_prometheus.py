@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -14,8 +15,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dashboards
 import pytest
-from brokers import free_port, make_settings
+import yaml
+from brokers import CHECKOUT, free_port, make_settings
 from debian import program, templates
 from history_records import alert_json
 from other_sides import OtherSide, Reply
@@ -28,6 +31,11 @@ from layerwatch.hosting.settings import Settings
 from layerwatch.schemas.topics import ALERTS
 
 pytestmark = pytest.mark.kafka
+
+PROCESSES = ("processor", "decision", "history", "notify", "agent")
+RULES = [
+    CHECKOUT / "infra" / "prometheus" / name for name in ("layerwatch.rules.yaml", "services.rules.yaml")
+]
 
 
 class Neighbour:
@@ -91,7 +99,11 @@ def prometheus(home: Path, targets: dict[str, int]) -> Iterator[Neighbour]:
         {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{its_port}"]}]}
         for name, its_port in targets.items()
     ]
-    config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "scrape_configs": jobs}
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "scrape_configs": jobs,
+        "rule_files": [str(path) for path in RULES],
+    }
     (home / "prom.yml").write_text(json.dumps(config))  # JSON is YAML
     argv = [str(binary), "--config.file=prom.yml", "--storage.tsdb.path=prom"]
     made = Neighbour([*argv, f"--web.listen-address=127.0.0.1:{port}"], home, port)
@@ -187,25 +199,83 @@ def test_alertmanager_gets_groups_and_resolves_an_alert_that_is_there_once_after
         )
 
 
-def test_prometheus_reads_what_our_processes_tell(fresh_kafka: LocalBroker, tmp_path: Path) -> None:
+def test_all_that_rules_and_dashboards_ask_for_is_exported_and_prometheus_understands_it(
+    fresh_kafka: LocalBroker, tmp_path: Path
+) -> None:
     with ExitStack() as stack:
         settings = settings_for(fresh_kafka, tmp_path, [f"http://127.0.0.1:{free_port()}"])
-        services = [Service("notify", settings), Service("history", settings)]
+        settings = settings.model_copy(
+            update={"agent": settings.agent.model_copy(update={"folder": tmp_path / "shm"})}
+        )
+        services = [Service(name, settings) for name in PROCESSES]
         stack.enter_context(running(*services))
         for service in services:
             service.wait_ready()
-        ports = {s.name: int(getattr(s.settings, s.name).http_port) for s in services}
+        ports = {f"layerwatch-{s.name}": int(getattr(s.settings, s.name).http_port) for s in services}
         reader = stack.enter_context(prometheus(tmp_path, ports))
 
-        def value(query: str) -> list[str]:
+        def ask(query: str) -> list[Any]:
             answer = reader.get("/api/v1/query?query=" + urllib.parse.quote(query))
-            return [one["value"][1] for one in answer["data"]["result"]]
+            found: list[Any] = answer["data"]["result"]
+            return found
 
-        wait_until(lambda: value("sum(up)") == ["2"], "both are scraped")
+        def value(query: str) -> list[str]:
+            return [one["value"][1] for one in ask(query)]
+
+        wait_until(lambda: value("sum(up)") == [str(len(services))], "all are scraped")
         wait_until(
             lambda: value('layerwatch_notify_channel_up{channel="am"}') == ["0"], "a dead channel shows"
         )
         assert value("layerwatch_history_lag_records") == ["0"]
-        assert value('layerwatch_notify_sent_total{channel="am",event="firing"}') == ["0"]
         # What is not there is absent, not zero.
         assert value("layerwatch_recommended_replicas") == []
+        exported = {name for service in services for name in exported_by(service)}
+        for name, expr in asked():
+            used = set(re.findall(r"\blayerwatch_[a-z_]+", expr))
+            assert used <= exported, f"{name} asks for what nobody exports: {used - exported}"
+            ask(expr)  # an HTTP error unless it is PromQL
+        rules = [rule for group in reader.get("/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
+        assert len(rules) == 15
+        wait_until(lambda: not unwell(reader), "every rule is evaluated")
+        wait_until(lambda: "LayerwatchPrometheusWatchdog" in names_firing(reader), "the watchdog fires")
+
+
+def exported_by(service: Service) -> set[str]:
+    """Names of the samples that a process exports, also of those without a value yet."""
+    found = set()
+    for line in service.metrics():
+        if line.startswith("# TYPE layerwatch"):
+            _, _, name, kind = line.split()
+            suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+            found |= {name + suffix for suffix in suffixes}
+    return found
+
+
+def asked() -> Iterator[tuple[str, str]]:
+    """Every PromQL of the rules and dashboards, with its place."""
+    for path in RULES:
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            for rule in group["rules"]:
+                yield rule["alert"], rule["expr"]
+    for name, content in dashboards.built().items():
+        for panel in json.loads(content)["panels"]:
+            for target in panel["targets"]:
+                expr = target["expr"].replace("$__rate_interval", "1m").replace("$service", ".*")
+                yield f"{name}: {panel['title']}", expr
+
+
+def unwell(reader: Neighbour) -> list[str]:
+    groups = reader.get("/api/v1/rules")["data"]["groups"]
+    return [rule["name"] for group in groups for rule in group["rules"] if rule["health"] != "ok"]
+
+
+def names_firing(reader: Neighbour) -> set[str]:
+    alerts = reader.get("/api/v1/alerts")["data"]["alerts"]
+    return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+
+
+def test_promtool_is_content_with_the_rules_and_each_fires_when_it_should() -> None:
+    tool, folder = str(program("promtool")), CHECKOUT / "infra" / "prometheus"
+    for command in (["check", "rules", *map(str, RULES)], ["test", "rules", "layerwatch.rules.test.yaml"]):
+        done = subprocess.run([tool, *command], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
