@@ -62,7 +62,7 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
         stuck_s = time.monotonic() - ticked_s[0]
         return f"nothing has been read for {stuck_s:.0f} s" if stuck_s > _STUCK_S else None
 
-    health = HealthServer(own.http_port, registry, problem, lambda: True).start()
+    health = HealthServer(own.http_port, registry, problem, lambda: True, host=settings.http_host).start()
     if controls is not None:
         controls.start()
     inbox.listen()

@@ -34,7 +34,12 @@ def run(settings: Settings) -> None:
         before=orders.wait_loaded,
     )
     health = HealthServer(
-        own.http_port, registry, watchdog.problem, lambda: app.ready, OrdersHttp(orders)
+        own.http_port,
+        registry,
+        watchdog.problem,
+        lambda: app.ready,
+        OrdersHttp(orders),
+        host=settings.http_host,
     ).start()
     orders.start()
     watchdog.start()

@@ -1,10 +1,11 @@
-"""`/healthz`, `/readyz` and `/metrics` of a process, on loopback, from a thread of its own."""
+"""`/healthz`, `/readyz` and `/metrics` of a process, from a thread of its own; on loopback unless it is told otherwise."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from socketserver import ThreadingMixIn
 from typing import Any, NamedTuple, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -49,12 +50,16 @@ class HealthServer:
         problem: Callable[[], str | None],
         ready: Callable[[], bool],
         route: Route | None = None,
+        *,
+        host: str = "127.0.0.1",
     ) -> None:
+        """What `route` answers is answered to callers on this machine alone, wherever it listens."""
         metrics = make_wsgi_app(registry)
 
         def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             path = environ.get("PATH_INFO", "")
-            if route is not None and (answer := _routed(route, environ)) is not None:
+            is_ours = ip_address(environ["REMOTE_ADDR"]).is_loopback
+            if route is not None and is_ours and (answer := _routed(route, environ)) is not None:
                 text = json.dumps(answer.body) + "\n"
                 return _replied(start_response, answer.status, "application/json", text)
             if path == "/metrics":
@@ -70,9 +75,11 @@ class HealthServer:
             return _replied(start_response, status, "text/plain; charset=utf-8", text + "\n")
 
         try:
-            self._server = make_server("127.0.0.1", port, app, server_class=_Server, handler_class=_Quiet)
+            self._server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
         except OSError as error:
-            raise ConfigError(f"port {port} on loopback is taken ({error}): set another http_port") from error
+            raise ConfigError(
+                f"cannot listen on {host} port {port} ({error}): set another http_port, or LAYERWATCH_HTTP_HOST"
+            ) from error
         self.port: int = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 

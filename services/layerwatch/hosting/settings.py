@@ -152,6 +152,10 @@ class Settings(BaseSettings):
     services: Path | None = Field(
         None, description="services.toml, what people say of their services; unset: nothing"
     )
+    http_host: str = Field(
+        "127.0.0.1",
+        description="where /healthz and /metrics listen, but for the history; in a container 0.0.0.0",
+    )
     kafka: KafkaSettings = KafkaSettings()
     agent: AgentSettings = AgentSettings()
     processor: ProcessorSettings = ProcessorSettings()

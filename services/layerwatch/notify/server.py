@@ -68,7 +68,11 @@ def run(settings: Settings) -> None:
     reading = Reading(connect, outbox, desk, metrics, stopped.set, prepare=orders.wait_loaded)
     deliveries += [Delivery(lane, directory, outbox, metrics, redaction, reading.alive) for lane in lanes]
     health = HealthServer(
-        own.http_port, metrics.registry, lambda: _problem(reading, deliveries), lambda: reading.ready
+        own.http_port,
+        metrics.registry,
+        lambda: _problem(reading, deliveries),
+        lambda: reading.ready,
+        host=settings.http_host,
     ).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

@@ -58,7 +58,9 @@ def run(settings: Settings) -> None:
         metrics=StreamMetrics(registry),
         before=wait_loaded,
     )
-    health = HealthServer(own.http_port, registry, watchdog.problem, lambda: app.ready).start()
+    health = HealthServer(
+        own.http_port, registry, watchdog.problem, lambda: app.ready, host=settings.http_host
+    ).start()
     catalogue.start()
     orders.start()
     watchdog.start()
