@@ -95,3 +95,8 @@ def _shapes(batch: ProfileBatch) -> np.ndarray:
     index = np.frombuffer(batch.shape_index, "<u2")
     batches = np.array([shape["input"][0] for shape in batch.shapes])
     return np.asarray(batches[index])
+
+
+def renamed(batch: ProfileBatch, name: str) -> ProfileBatch:
+    """As of another service's instance."""
+    return msgspec.structs.replace(batch, service=name, instance=f"{name}-0")

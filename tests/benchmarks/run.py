@@ -18,8 +18,8 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 import beside_the_runtime
+import control_path
 import load
-import msgspec
 from bed import Bed, bed
 from kafka import TopicPartition
 
@@ -36,8 +36,8 @@ _START_S = 1_800_000_000.0
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (start_up, throughput, instances, latency):
-            place = Path(folder) / measure.__name__
+        for measure in (start_up, throughput, instances, latency, control_path.measure):
+            place = Path(folder) / f"{measure.__module__}.{measure.__name__}"
             with bed(place) as machine:
                 measure(machine)
     beside_the_runtime.main()
@@ -131,7 +131,7 @@ def latency(machine: Bed) -> None:
         done = 0
         for run in range(5):
             sent = 0
-            batches = [renamed(batch, f"r{run}") for batch in recording]
+            batches = [load.renamed(batch, f"r{run}") for batch in recording]
             for index in deciding:
                 for batch in batches[sent:index]:
                     producer.send(topics.PROFILES, key=batch.instance.encode(), value=encode(batch))
@@ -171,10 +171,6 @@ def deciding_messages(manifests: list[Manifest], batches: Iterable[ProfileBatch]
         if any(alert.revision == 1 for alert in alerts):
             opened.append(index)
     return opened
-
-
-def renamed(batch: ProfileBatch, name: str) -> ProfileBatch:
-    return msgspec.structs.replace(batch, service=name, instance=f"{name}-0")
 
 
 def interleaved(many: int, count: int, *, executions: int, sampled: int) -> Iterable[ProfileBatch]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_tensorrt import FakeCuda, FakeEngine, hot_context, trt
+from fake_runtime import serving
 from stack import Service, patient_settings, read, running
 from waiting import wait_until
 
@@ -20,7 +17,6 @@ from layerwatch.broker.local import LocalBroker
 from layerwatch.hosting import kafka
 from layerwatch.hosting.environment import environment
 from layerwatch.hosting.settings import Settings
-from layerwatch.probe import Probe
 from layerwatch.recording.open import open_recording
 from layerwatch.schemas.codec import Reader, encode
 from layerwatch.schemas.control import Control
@@ -28,33 +24,6 @@ from layerwatch.schemas.profiles import ProfileBatch
 from layerwatch.schemas.topics import CONTROL, DEADLETTER, PROFILES
 
 _BATCHES = Reader(ProfileBatch)
-STREAM = 7
-
-
-@contextmanager
-def serving(folder: Path, instance: str, pause_s: float = 0.002) -> Iterator[Probe]:
-    """A loop that serves until the end of the block, then says goodbye."""
-    engine = FakeEngine(FakeCuda())
-    probe = Probe(
-        engine, service="bert-qa", instance=instance, folder=str(folder), trt=trt, cuda=engine.cuda, rate=0.0
-    )
-    hot = hot_context(engine)
-    stopping = threading.Event()
-
-    def serve() -> None:
-        while not stopping.wait(pause_s):
-            with probe.execution(hot, STREAM, {"ids": (1, 32)}) as run:
-                run.context.execute_async_v3(STREAM)
-                engine.cuda.finish(STREAM)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield probe
-    finally:
-        stopping.set()
-        thread.join()
-        probe.close()
 
 
 def order(settings: Settings, instance: str, tier: Any, for_s: float) -> None:
@@ -77,7 +46,12 @@ def test_executions_reach_the_processor_and_orders_reach_the_probe_until_they_ex
     fresh_kafka: LocalBroker, tmp_path: Path
 ) -> None:
     shared = tmp_path / "shared"
-    settings = patient_settings(fresh_kafka, tmp_path / "home", agent={"folder": shared})
+    settings = patient_settings(
+        fresh_kafka,
+        tmp_path / "home",
+        agent={"folder": shared},
+        processor={"silence_s": 3600, "checkpoint_s": 0.5, "sampling": "baseline"},
+    )
     agent, processor = Service("agent", settings), Service("processor", settings)
     with running(agent, processor):
         agent.wait_ready()

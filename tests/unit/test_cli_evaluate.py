@@ -24,10 +24,10 @@ INT8 = DATA / "resnet50-int8-h200.npz"
 #: Names that scripts of users rely on: add, never remove.
 FIELDS = {
     "": {"schema", "conditions"},
-    "condition": {"sample", "counters", "recordings", "totals"},
+    "condition": {"sample", "counters", "obeys_control", "recordings", "totals"},
     "recording": {
         *("name", "executions", "seconds", "refused_messages", "labelled", "healthy_s", "faults", "healthy"),
-        *("false_alarms", "alerts", "naive"),
+        *("false_alarms", "alerts", "naive", "obeyed"),
     },
     "fault": {
         *("phase", "start_s", "end_s", "caught", "in_time", "delay_s", "delay_executions", "delay_switches"),

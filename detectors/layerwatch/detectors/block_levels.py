@@ -94,6 +94,10 @@ class BlockLevels:
             mean = _rounded(np.mean(list(levels)[-_LONG:], axis=0))
             self._long.setdefault(size, deque(maxlen=_KEPT_LONG)).append(mean)
 
+    def known(self, size: int) -> int:
+        """How many levels of a size are known, of those that are kept."""
+        return len(self._levels.get(size, ()))
+
     def settled(self, sizes: Ints) -> bool:
         """Whether as many levels as are kept are known of all these sizes."""
         return all(len(self._levels.get(size, ())) == _KEPT for size in set(sizes.tolist()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from layerwatch.schemas.engines import Layer, Manifest
 
 _STRIDE, _SETTLED_STRIDE = 2, 4  # one message of so many is looked at, and once enough is known
 _DENSE = 32  # executions in a message; all of those with fewer are looked at until enough is known
+_LEVELS = 12  # of a size, for another build to be held against them
+_SHARE = 0.95  # of the executions have sizes with so many
 
 
 class OwnLevels:
@@ -28,6 +31,13 @@ class OwnLevels:
         self._member = np.array([[b == name for name in self.blocks] for b in block], float)
         self.levels = BlockLevels(len(self.blocks) + 1)
         self._turn = 0
+        self._counts: Counter[int] = Counter()  # executions, by size
+
+    @property
+    def stands(self) -> bool:
+        """Whether enough is known of the sizes that nearly all executions have, to hold another build against it."""
+        known = sum(n for size, n in self._counts.items() if self.levels.known(size) >= _LEVELS)
+        return known >= _SHARE * self._counts.total() > 0
 
     def learn(self, sampled: Sampled, points: list[Point], shape: Ints, healthy: Bools) -> None:
         """Fold in those of the sampled executions ([k], with their `shape` in `points`) that are `healthy` and judged."""
@@ -37,6 +47,7 @@ class OwnLevels:
             if self._turn % _STRIDE and np.count_nonzero(rows) >= _DENSE:
                 return
             sizes = np.array([size_of(point) for point in points])[shape[rows]]
+            self._counts.update(sizes.tolist())
             if self._turn and self.levels.settled(sizes):
                 return
             observed, expected = (
@@ -46,12 +57,13 @@ class OwnLevels:
             self.levels.push(sampled.features[rows, TIME], sizes, contrasts(observed, expected))
 
     def state(self) -> State:
-        return {"levels": self.levels.state(), "turn": self._turn}
+        return {"levels": self.levels.state(), "turn": self._turn, "counts": list(self._counts.items())}
 
     @classmethod
     def restore(cls, layers: list[Layer], state: State) -> OwnLevels:
         self = cls(layers)
         self._turn = state["turn"]
+        self._counts.update(dict(state["counts"]))
         levels = BlockLevels.restore(state["levels"])
         if levels.width == self.levels.width:
             self.levels = levels

@@ -18,6 +18,7 @@ from layerwatch.detectors.episode import OpenEpisode
 from layerwatch.detectors.execution_watch import ExecutionWatch
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.gpu import GpuCounters
+from layerwatch.detectors.gpu_activity import GpuActivity
 from layerwatch.detectors.instance_offset import InstanceOffsets
 from layerwatch.detectors.lane import Lane
 from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
@@ -28,6 +29,7 @@ from layerwatch.detectors.precision_watch import PrecisionWatch
 from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import point_of
 from layerwatch.detectors.slow.path import SlowPath
+from layerwatch.detectors.suspicion import Suspicion
 from layerwatch.detectors.window_watch import WindowWatch
 from layerwatch.schemas.alerts import Cause
 from layerwatch.schemas.engines import Layer, Manifest
@@ -54,6 +56,8 @@ class BuildScorer:
         self._windows = WindowWatch()
         self._precision = PrecisionWatch()
         self._gpu = GpuCounters()
+        self._activity = GpuActivity()
+        self._suspicion = Suspicion()
         self.slow = SlowPath(instance, manifest.engine)
         self._last_s = 0.0
         self._cold = _COLD_EXECUTIONS
@@ -71,6 +75,21 @@ class BuildScorer:
     @property
     def warming_up(self) -> bool:
         return self._executions.thresholds is None
+
+    @property
+    def settled(self) -> bool:
+        """Whether all baselines stand, so that more samples would teach little."""
+        return (
+            not self.warming_up
+            and self._layers.settled
+            and any(lane.levels.settled for lane in self._lanes.values())
+            and any(own.stands for own in self._own.values())
+        )
+
+    @property
+    def suspected(self) -> list[str]:
+        """The channels that make it suspect, as of the latest message: reason to sample more."""
+        return self._suspicion.channels
 
     @property
     def learned(self) -> int:
@@ -92,6 +111,7 @@ class BuildScorer:
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
             self._learn(batch, compared, healthy)
             self._feed_slow(batch, compared, healthy, models)
+            self._suspect(batch, compared)
             if self.comparison is not None:
                 self.comparison.add(batch, compared.points, healthy & ~compared.skip)
         self._close_if_over(batch.clock_s, closed)
@@ -239,6 +259,20 @@ class BuildScorer:
         self._steps = [found for found in shifts if is_material(found[0])]
         return [Finding(s.channel, s.score, s.threshold, s.onset_s) for s, _ in self._steps]
 
+    def _suspect(self, batch: Executions, compared: Compared) -> None:
+        raised = ["episode"] if self.episode is not None else []
+        raised += self._windows.suspected
+        if any(lane.levels.suspected for lane in self._lanes.values()):
+            raised.append("levels")
+        if self.slow.suspected:
+            raised.append("slow_path")
+        self._suspicion.update(compared.rows, compared.sampled_rows, self._executions, self._layers, raised)
+        if len(batch.counters):
+            healthy = not self._suspicion.channels
+            self._activity.update(self._gpu.latest(), self.warming_up, healthy)
+        if self._activity.unusual:
+            self._suspicion.channels.append("gpu_activity")
+
     def _clipping(self, batch: Executions, models: Models) -> list[Finding]:
         if batch.precision is None or not len(batch.precision.rows) or "clipping" in models.silenced:
             return []
@@ -261,7 +295,8 @@ class BuildScorer:
         time_s: float,
     ) -> None:
         fresh = not episode.findings
-        episode.note(findings, hit, b - a, time_s)
+        known = int(((compared.sampled_at >= a) & (compared.sampled_at < b)).sum())
+        episode.note(findings, hit, b - a, known, time_s)
         if fresh:
             before = self._executions.ring.since(episode.onset_s)
             episode.tally.add(before[:, e.RATIO], before[:, e.END_TO_END_MS], before[:, e.EXPECTED_MS])
@@ -340,6 +375,7 @@ class BuildScorer:
         self._layers.clear()
         self._windows.clear()
         self._precision.clear()
+        self._suspicion.clear()
         for lane in self._lanes.values():
             lane.levels.clear()
 
@@ -405,6 +441,8 @@ class BuildScorer:
             "layers": self._layers.state(),
             "windows": self._windows.state(),
             "gpu": self._gpu.state(),
+            "activity": self._activity.state(),
+            "suspicion": self._suspicion.state(),
             "precision": self._precision.state(),
             "last_s": self._last_s,
             "cold": self._cold,
@@ -434,6 +472,8 @@ class BuildScorer:
         self._layers = LayerWatch.restore(hot["layers"])
         self._windows = WindowWatch.restore(hot["windows"])
         self._gpu = GpuCounters.restore(hot["gpu"])
+        self._activity = GpuActivity.restore(hot["activity"])
+        self._suspicion = Suspicion.restore(hot["suspicion"])
         self._precision = PrecisionWatch.restore(hot["precision"])
         self.slow = SlowPath.restore(instance, manifest.engine, hot["slow"], slow)
         self._last_s, self._cold = hot["last_s"], hot["cold"]

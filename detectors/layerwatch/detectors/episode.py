@@ -42,6 +42,8 @@ _QUIET_S = (0.5, 2.0)
 _SPIKES_QUIET_S = (10.0, 120.0)
 _SWITCH_QUIET_S = 6.0  # without a switch there is nothing to see: seconds apart, it is still the same trouble
 _SPARSE_EXECUTIONS, _SPARSE_S = 20, 5.0
+_QUIET_SAMPLED = 30  # executions whose layers are known, where layers alone have shown it
+_LAYERS = {"layer_slice", "layers_common", "layers_sum"}
 _CRITICAL_P50, _CRITICAL_P99 = 2.0, 5.0
 _CRITICAL_AFTER_S = 2.0
 
@@ -59,6 +61,7 @@ class OpenEpisode:
     hits: int = 0
     last_hit_s: float = 0.0
     quiet_executions: int = 0
+    quiet_sampled: int = 0  # of them, those whose layers are known
     announced: bool = False  # told to the service: held back a moment, until counters can say why
     causes: list[Cause] = field(default_factory=list)
     findings: dict[str, DetectorScore] = field(default_factory=dict)
@@ -97,8 +100,8 @@ class OpenEpisode:
     def settling(self) -> bool:
         return self.updated_s - self.opened_s <= _SETTLING_S
 
-    def note(self, findings: list[Finding], hit: bool, executions: int, time_s: float) -> None:
-        """What a chunk of executions showed."""
+    def note(self, findings: list[Finding], hit: bool, executions: int, sampled: int, time_s: float) -> None:
+        """What a chunk of executions showed; of `sampled` of them the layers are known."""
         self.updated_s = time_s
         for finding in findings:
             best = self.findings.get(finding.channel)
@@ -106,9 +109,10 @@ class OpenEpisode:
                 self.findings[finding.channel] = finding.as_score()
         if findings or hit:
             self.hits += 1
-            self.last_hit_s, self.quiet_executions = time_s, 0
+            self.last_hit_s, self.quiet_executions, self.quiet_sampled = time_s, 0, 0
         else:
             self.quiet_executions += executions
+            self.quiet_sampled += sampled
 
     def announce(self, counters_seen: int | None) -> None:
         """Tell of it as soon as its cause can be known, or a second has passed."""
@@ -128,8 +132,11 @@ class OpenEpisode:
         least_s = _QUIET_S[1] if rare else min(max(interval_s, _QUIET_S[0]), _QUIET_S[1])
         if "profile_switch" in self.findings:
             least_s = _SWITCH_QUIET_S
-        if self.quiet_executions > _QUIET_EXECUTIONS and quiet_s > least_s:
+        unseen = set(self.findings) <= _LAYERS and self.quiet_sampled <= _QUIET_SAMPLED
+        if self.quiet_executions > _QUIET_EXECUTIONS and quiet_s > least_s and not unseen:
             return True
+        if unseen:
+            return quiet_s > 2 * _SPARSE_S
         return quiet_s > _SPARSE_S and (self.quiet_executions > _SPARSE_EXECUTIONS or quiet_s > 2 * _SPARSE_S)
 
     def snapshot(self, names: dict[int, list[Layer]], closed_s: float | None = None) -> Episode:
@@ -158,7 +165,13 @@ class OpenEpisode:
     def state(self) -> State:
         return {
             "head": [self.id, self.kind, self.onset_s, self.opened_s, self.updated_s, self.severity],
-            "hits": [self.hits, self.last_hit_s, self.quiet_executions, self.announced],
+            "hits": [
+                self.hits,
+                self.last_hit_s,
+                self.quiet_executions,
+                self.quiet_sampled,
+                self.announced,
+            ],
             "causes": [[c.cause, c.confidence, c.evidence] for c in self.causes],
             "findings": [[d.name, d.score, d.threshold, d.p_value] for d in self.findings.values()],
             "tally": self.tally.state(),
@@ -169,7 +182,7 @@ class OpenEpisode:
     @classmethod
     def restore(cls, state: State) -> OpenEpisode:
         self = cls(*state["head"])
-        self.hits, self.last_hit_s, self.quiet_executions, self.announced = state["hits"]
+        self.hits, self.last_hit_s, self.quiet_executions, self.quiet_sampled, self.announced = state["hits"]
         self.causes = [Cause(*cause) for cause in state["causes"]]
         self.findings = {row[0]: DetectorScore(*row) for row in state["findings"]}
         self.tally = ImpactTally.restore(state["tally"])

@@ -51,6 +51,10 @@ class GpuCounters:
         if len(self._ring) >= _WARM_UP:
             self._usual = _medians(self._ring.last(len(self._ring)))
 
+    def latest(self) -> F64:
+        """The readings kept, rows of `COUNTER_COLUMNS`, newest last."""
+        return self._ring.last(len(self._ring))
+
     def clear(self) -> None:
         """Forget the latest samples; what is usual stays."""
         self._ring.clear()

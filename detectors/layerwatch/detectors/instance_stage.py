@@ -92,6 +92,8 @@ class InstanceStage:
             executed=self._served.executed,
             busy_s=self._served.busy_s,
             busy_s2=self._served.busy_s2,
+            suspected=evidence.suspected,
+            settled=evidence.settled,
         )
 
     def is_news(self, signal: Signal) -> bool:
@@ -185,7 +187,15 @@ def no_priors() -> Priors:
 
 
 def _standing(signal: Signal) -> tuple[object, ...]:
-    return signal.boot_ms, signal.engine, signal.state, signal.warming_up, signal.slow_path
+    return (
+        signal.boot_ms,
+        signal.engine,
+        signal.state,
+        signal.warming_up,
+        signal.slow_path,
+        bool(signal.suspected),
+        signal.settled,
+    )
 
 
 def _within_limit(builds: State) -> bytes:

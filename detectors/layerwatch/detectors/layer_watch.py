@@ -47,6 +47,11 @@ class LayerWatch:
         self._common_drift = 0.0
         self._total_drift = 0.0
 
+    @property
+    def settled(self) -> bool:
+        """Whether the final thresholds stand."""
+        return self._learning is None
+
     def step(self, rows: F64, clock_drop: float, sampled_all: bool) -> list[Finding]:
         """Judge sampled executions, JUDGED rows of the ring without HIT (filled in here).
 

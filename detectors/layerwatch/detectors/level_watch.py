@@ -110,6 +110,12 @@ class LevelWatch:
         self._previous_s = 0.0
         self._pending: list[tuple[F64, float, F64, F64 | None]] = []
         self.shift: LevelShift | None = None  # as the latest block showed it
+        self.suspected = False  # the latest block alone would show a step: the next one decides
+
+    @property
+    def settled(self) -> bool:
+        """Whether it judges."""
+        return self._blocks >= _WARM_UP
 
     def add(self, sampled: Sampled, healthy: bool) -> bool:
         """Fold in a message's executions; True at the end of a block, when `shift` is judged anew.
@@ -137,6 +143,7 @@ class LevelWatch:
     def clear(self) -> None:
         """An episode has ended: the block in work is no whole one."""
         self._sums[:], self._seen, self._previous, self.shift = 0.0, 0, None, None
+        self.suspected = False
         self._pending.clear()
 
     def _judge(self, log_ratio: F64, expected_ms: F64, healthy: bool) -> None:
@@ -150,6 +157,7 @@ class LevelWatch:
         step = None if self._previous is None else np.minimum(self._previous, deviation)
         self._previous = deviation
         self.shift = None if step is None or self._blocks < _WARM_UP else self._shift(step, expected_ms)
+        self.suspected = self.settled and self._shift(deviation, expected_ms) is not None
         if not healthy or self.shift is not None:
             self._pending.clear()
             return
@@ -242,6 +250,7 @@ class LevelWatch:
             "sums": self._sums.astype(np.float32),
             "previous": None if self._previous is None else self._previous.astype(np.float32),
             "shift": None if self.shift is None else self.shift.state(),
+            "suspected": self.suspected,
         }
 
     def heavy(self) -> State:
@@ -269,3 +278,4 @@ class LevelWatch:
         if hot["previous"] is not None:
             self._previous = hot["previous"].astype(np.float64)
         self.shift = None if hot["shift"] is None else LevelShift.restore(hot["shift"])
+        self.suspected = hot["suspected"]

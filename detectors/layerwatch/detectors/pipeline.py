@@ -11,6 +11,7 @@ from layerwatch.detectors.instance_stage import InstanceStage, no_priors
 from layerwatch.detectors.models import Models, shipped
 from layerwatch.detectors.service_stage import ServiceStage
 from layerwatch.schemas.alerts import Alert
+from layerwatch.schemas.control import Control
 from layerwatch.schemas.decisions import Decision
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.profiles import ProfileBatch
@@ -36,12 +37,14 @@ class Pipeline:
         self._decisions: dict[str, DecisionStage] = {}
         self._priors = no_priors()
         self._last: dict[str, ProfileBatch] = {}  # of each instance that has not left
+        self.orders: list[Control] = []  # what the latest message led to for `layerwatch.control`
 
     def manifest(self, manifest: Manifest) -> None:
         self._manifests[manifest.engine] = manifest
 
     def update(self, batch: ProfileBatch) -> tuple[list[Alert], list[Decision]]:
         """What a message adds to the alerts and decisions topics; raises InvalidRecord, and nothing has changed then."""
+        self.orders = []
         if batch.instance not in self._instances:
             self._instances[batch.instance] = InstanceStage(self._manifests, self._models, self._priors)
         signal = self._instances[batch.instance].update(batch)
@@ -58,6 +61,7 @@ class Pipeline:
             batch.service, ServiceStage(batch.service, silence_s=float("inf"))
         )
         alerts = service.update(signal, now_s=0.0)
+        self.orders = service.orders
         return alerts, [*self._decide(alerts), *self._advance(batch)]
 
     def finish(self) -> tuple[list[Alert], list[Decision]]:

@@ -32,6 +32,8 @@ class Evidence:
     warming_up: bool
     episodes: list[Episode] = field(default_factory=list)
     slow_path: str = "learning"
+    suspected: list[str] = field(default_factory=list)  # channels that are reason to sample more
+    settled: bool = True  # baselines stand: more samples would teach little
 
 
 class Scorer:
@@ -79,6 +81,8 @@ class Scorer:
             warming_up=build.warming_up,
             episodes=episodes,
             slow_path=build.slow.status,
+            suspected=build.suspected,
+            settled=build.settled,
         )
 
     def _switch(self, instance: str, service: str, manifest: Manifest, clock_s: float) -> list[Episode]:

@@ -10,7 +10,9 @@ from layerwatch.detectors.alert_state import AlertState
 from layerwatch.detectors.cursor import Cursor
 from layerwatch.detectors.marks import with_marks
 from layerwatch.detectors.page_budget import PageBudget, is_large
+from layerwatch.detectors.sampling_policy import Mode, SamplingPolicy
 from layerwatch.schemas.alerts import Alert, Cause, Impact
+from layerwatch.schemas.control import Control
 from layerwatch.schemas.operations import Operation
 from layerwatch.schemas.signals import Episode, Signal
 
@@ -38,14 +40,20 @@ class _State(msgspec.Struct):
     alerts: dict[str, AlertState] = {}
     closed: dict[str, str] = {}  # episode id: alert id
     budget: PageBudget = msgspec.field(default_factory=PageBudget)
+    sampling: SamplingPolicy = msgspec.field(default_factory=SamplingPolicy)
 
 
 class ServiceStage:
-    """Folds one service's signals. Silence is the one thing judged on the clock of the present, by `tick`."""
+    """Folds one service's signals. Silence is the one thing judged on the clock of the present, by `tick`.
 
-    def __init__(self, service: str, silence_s: float) -> None:
+    `orders` is what the latest signal led to for `layerwatch.control`.
+    """
+
+    def __init__(self, service: str, silence_s: float, sampling: Mode = "auto") -> None:
+        self.orders: list[Control] = []
         self._service = service
         self._silence_s = silence_s
+        self._sampling = sampling
         self._state = _State()
         self._arrived_s: dict[str, float] = {}  # monotonic; not kept: a restart starts the wait anew
 
@@ -66,8 +74,10 @@ class ServiceStage:
         known = self._state.instances.get(signal.instance)
         cursor = Cursor(known.boot_ms, known.sequence) if known else Cursor()
         self._arrived_s[signal.instance] = now_s
+        self.orders = []
         if not cursor.advance(signal.boot_ms, signal.sequence):
             return []
+        self.orders = self._state.sampling.update(signal, self._sampling)
         out = self._spoke(known, signal)
         touched = [self._place(signal, _attributed(signal, episode, marks)) for episode in signal.episodes]
         touched += self._vanished(signal)
@@ -200,8 +210,8 @@ class ServiceStage:
         return msgspec.msgpack.encode(self._state)
 
     @classmethod
-    def restore(cls, service: str, silence_s: float, data: bytes) -> ServiceStage:
-        self = cls(service, silence_s)
+    def restore(cls, service: str, silence_s: float, data: bytes, sampling: Mode = "auto") -> ServiceStage:
+        self = cls(service, silence_s, sampling)
         self._state = msgspec.msgpack.decode(data, type=_State)
         return self
 

@@ -62,6 +62,12 @@ class WindowWatch:
             self._block = self._block[:0]
         return [finding for finding in findings if finding is not None]
 
+    @property
+    def suspected(self) -> list[str]:
+        """The channels for which the latest window or block was beyond its threshold: once is not yet a finding."""
+        raised = ["isolation_forest"] if self._forest_hits else []
+        return [*raised, "forecast"] if self._surprises else raised
+
     def clear(self) -> None:
         self._block = self._block[:0]
         self._since_window = self._forest_hits = self._surprises = 0

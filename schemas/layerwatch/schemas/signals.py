@@ -49,3 +49,5 @@ class Signal(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="la
     executed: int | None = None
     busy_s: float = 0.0
     busy_s2: float = 0.0
+    suspected: list[str] = []  # channels that are reason to sample more, far below an alert
+    settled: bool = True  # baselines of layers stand: more samples would teach little

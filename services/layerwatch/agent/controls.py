@@ -1,41 +1,29 @@
-"""What the processor wants sampled: follows `layerwatch.control` in a thread of its own."""
+"""What the processor wants sampled, from `layerwatch.control`."""
 
 from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 
-from layerwatch.hosting.settings import Settings
 from layerwatch.schemas.control import CONTROL_READER, Control
 from layerwatch.schemas.errors import InvalidRecord
-from layerwatch.schemas.topics import CONTROL
 
 _log = logging.getLogger(__name__)
 
-_RETRY_S = 1.0
-_POLL_MS = 100
 #: Orders that are remembered, of all hosts: each agent reads the whole topic.
 _MAX_CONTROLS = 100_000
 
 
-class Controls(threading.Thread):
+class Controls:
     """`by_instance` holds the last order for each instance that has not expired; read it from any thread."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(name="controls", daemon=True)
+    def __init__(self) -> None:
         self.by_instance: dict[str, Control] = {}
         self.read = self.refused = 0
-        self._settings = settings
-        self._stopping = threading.Event()
 
-    def close(self) -> None:
-        self._stopping.set()
-        self.join(2.0)
-
-    def take(self, value: bytes | None, now_s: float) -> None:
-        """One record of the topic."""
+    def take(self, value: bytes | None, now_s: float | None = None) -> None:
+        """One record of the topic; `now_s` is unix time, the present unless it is given."""
         try:
             control = _sound(CONTROL_READER.decode(value or b""))
         except InvalidRecord as error:
@@ -43,38 +31,11 @@ class Controls(threading.Thread):
             _log.warning("refused an order: %s", error)
             return
         self.read += 1
+        now_s = time.time() if now_s is None else now_s
         if control.expires_s > now_s and len(self.by_instance) < _MAX_CONTROLS:
             self.by_instance[control.instance] = control
         else:
             self.by_instance.pop(control.instance, None)
-
-    def run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._follow()
-            except Exception as error:  # noqa: BLE001 - without Kafka there are no orders, and baseline holds
-                _log.info("cannot read orders yet: %s", error)
-                self._stopping.wait(_RETRY_S)
-
-    def _follow(self) -> None:
-        from kafka import TopicPartition
-
-        from layerwatch.hosting import kafka
-
-        consumer = kafka.consumer(self._settings)
-        try:
-            numbers = consumer.partitions_for_topic(CONTROL) or set()
-            if not numbers:
-                raise LookupError(f"{CONTROL} is missing: run `layerwatch topics`")
-            partitions = [TopicPartition(CONTROL, number) for number in sorted(numbers)]
-            consumer.assign(partitions)
-            consumer.seek_to_beginning(*partitions)
-            while not self._stopping.is_set():
-                for records in consumer.poll(timeout_ms=_POLL_MS).values():
-                    for record in records:
-                        self.take(record.value, time.time())
-        finally:
-            consumer.close()
 
 
 def _sound(control: Control) -> Control:

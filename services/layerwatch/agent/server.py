@@ -18,11 +18,13 @@ from layerwatch.agent.inbox import Inbox
 from layerwatch.agent.metrics import AgentMetrics
 from layerwatch.agent.publisher import Publisher
 from layerwatch.agent.sinks import FileSink, Sink
+from layerwatch.hosting.follower import Follower
 from layerwatch.hosting.health import HealthServer
 from layerwatch.hosting.lock import Lock
 from layerwatch.hosting.settings import Settings
 from layerwatch.schemas.errors import ConfigError
 from layerwatch.schemas.runtimes import LOCK_NAME
+from layerwatch.schemas.topics import CONTROL
 
 _log = logging.getLogger(__name__)
 
@@ -40,14 +42,15 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
     lock, inbox = _open(own.folder)
     sink: Sink = FileSink(to) if to is not None else Publisher(settings)
     gpu = _gpu(own.dcgm_url)
-    controls = Controls(settings) if to is None else None
+    controls = Controls()
+    orders = Follower(settings, [CONTROL], lambda _, value: controls.take(value)) if to is None else None
     agent = Agent(
         own.folder,
         sink,
         inbox,
         clock=time.time,
         gpu=gpu,
-        controls=controls.by_instance if controls is not None else None,
+        controls=controls.by_instance,
         window_s=own.window_s,
         ceiling_pct=own.ceiling_pct,
         raised_ceiling_pct=own.raised_ceiling_pct,
@@ -63,8 +66,8 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
         return f"nothing has been read for {stuck_s:.0f} s" if stuck_s > _STUCK_S else None
 
     health = HealthServer(own.http_port, registry, problem, lambda: True, host=settings.http_host).start()
-    if controls is not None:
-        controls.start()
+    if orders is not None:
+        orders.start()
     inbox.listen()
     _log.info("watching %s", own.folder)
     try:
@@ -75,7 +78,7 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
     finally:
         agent.close()
         sink.close()
-        for part in (controls, gpu, health):
+        for part in (orders, gpu, health):
             if part is not None:
                 part.close()
         lock.release()

@@ -26,6 +26,11 @@ _FILE = click.Path(path_type=Path)
     metavar="R",
     help="Keep the layers of this share of the executions only; may be repeated.  [default: 1]",
 )
+@click.option(
+    "--obey-control",
+    is_flag=True,
+    help="With --sample below 1: sample more where and while the run's own orders say so.",
+)
 @click.option("--without-counters", is_flag=True, help="Hide the GPU's counters, as on GPUs before Hopper.")
 @click.option(
     "--shuffle",
@@ -34,6 +39,11 @@ _FILE = click.Path(path_type=Path)
     default=None,
     metavar="N",
     help="Judge N other orders of each recording's phases instead, each after another time to learn.",
+)
+@click.option(
+    "--alone",
+    is_flag=True,
+    help="Judge each fault as a clip of its own, after all that is healthy in its recording.",
 )
 @click.option("--json", "out", type=_FILE, metavar="OUT", help="Write all that is found here, as JSON.")
 @click.option(
@@ -67,8 +77,10 @@ _FILE = click.Path(path_type=Path)
 def command(
     files: tuple[Path, ...],
     samples: tuple[float, ...],
+    obey_control: bool,
     without_counters: bool,
     shuffles: int | None,
+    alone: bool,
     out: Path | None,
     report: Path | None,
     seeds: int | None,
@@ -89,16 +101,24 @@ def command(
         raise click.UsageError(
             "--report shows verdicts: leave out --power, --safety-net, --decisions and --null"
         )
-    if study and shuffles is not None:
+    if study and (shuffles is not None or alone or obey_control):
         raise click.UsageError(
-            "--shuffle is for verdicts: leave out --power, --safety-net, --decisions and --null"
+            "--shuffle, --alone and --obey-control are for verdicts: leave out the studies"
         )
+    if shuffles is not None and alone:
+        raise click.UsageError(
+            "--shuffle and --alone are two ways to cut a recording: run one after the other"
+        )
+    if obey_control and not any(sample < 1 for sample in samples):
+        raise click.UsageError("--obey-control needs a --sample below 1: nothing can be raised otherwise")
     if not files and months is None:
         raise click.UsageError("name the recordings: layerwatch evaluate FILE...")
     from layerwatch.cli import null_months, studies
     from layerwatch.evaluation.conditions import Condition
 
-    conditions = [Condition(sample, not without_counters) for sample in samples or (1.0,)]
+    conditions = [
+        Condition(sample, not without_counters, obey_control and sample < 1) for sample in samples or (1.0,)
+    ]
     if seeds is not None:
         _write_json(out, {"studies": studies.power(files, conditions, seeds)})
     elif months is not None:
@@ -108,7 +128,7 @@ def command(
     elif safety_net:
         _write_json(out, {"studies": studies.net(files, conditions)})
     else:
-        _verdicts(studies.verdicts(files, conditions, shuffles or 0), out, report)
+        _verdicts(studies.verdicts(files, conditions, shuffles or 0, alone_each=alone), out, report)
 
 
 def _verdicts(evaluations: list[Any], out: Path | None, report: Path | None) -> None:

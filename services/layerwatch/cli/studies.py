@@ -13,6 +13,7 @@ from layerwatch.cli.show import console, table
 from layerwatch.decision.rulebook import load_policy
 from layerwatch.detectors.deciding.state import Rules
 from layerwatch.detectors.models import shipped
+from layerwatch.evaluation.alone import alone
 from layerwatch.evaluation.clips import clips_of
 from layerwatch.evaluation.conditions import Condition
 from layerwatch.evaluation.decided import DecidedVerdict, decided, record_of
@@ -46,13 +47,16 @@ _NET_COLUMNS = (
 )
 
 
-def verdicts(files: Sequence[Path], conditions: Sequence[Condition], shuffles: int) -> list[Evaluation]:
-    """Every file under every condition; or, with `shuffles`, so many orders of its phases instead."""
+def verdicts(
+    files: Sequence[Path], conditions: Sequence[Condition], shuffles: int, *, alone_each: bool = False
+) -> list[Evaluation]:
+    """Every file under every condition; or, with `shuffles`, so many orders of its phases instead, or each fault alone."""
     evaluations = []
     for condition in conditions:
         for file in files:
             recorded = open_recording(file)
-            for recording in [shuffled(recorded, seed) for seed in range(shuffles)] or [recorded]:
+            clips = alone(recorded) if alone_each else [shuffled(recorded, seed) for seed in range(shuffles)]
+            for recording in clips or [recorded]:
                 with Progress(f"{recording.name}, {condition}", recording.executions) as progress:
                     evaluations.append(evaluate(recording, condition, progress=progress))
     return evaluations

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from layerwatch.cli.obeyed import show_obeyed
 from layerwatch.cli.show import console, table
 from layerwatch.evaluation.run import Evaluation
 from layerwatch.evaluation.totals import Totals, totals_of
@@ -34,6 +35,8 @@ def show(evaluations: Sequence[Evaluation]) -> None:
         else:
             click.echo(f"no false alarm in {judgement.healthy_s:.0f} healthy seconds\n")
     labelled = [e for e in evaluations if e.judgement.labelled]
+    if any(e.obeyed for e in labelled):
+        show_obeyed(labelled)
     if labelled:
         console().print(table(_TOTAL_COLUMNS, _total_rows(labelled)))
 

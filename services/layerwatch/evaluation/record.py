@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ def record_of(evaluations: list[Evaluation]) -> dict[str, Any]:
             {
                 "sample": condition.sample,
                 "counters": condition.counters,
+                "obeys_control": condition.obeys,
                 "recordings": [_recording(e) for e in evaluations if e.condition == condition],
                 "totals": _totals(totals_of([e for e in evaluations if e.condition == condition])),
             }
@@ -52,6 +54,7 @@ def _recording(evaluation: Evaluation) -> dict[str, Any]:
             for verdict in judgement.healthy
         ],
         "false_alarms": [found.id for found in judgement.false_alarms],
+        "obeyed": None if evaluation.obeyed is None else asdict(evaluation.obeyed),
         "alerts": [_alert(found, start_s) for found in judgement.found],
         "naive": [
             {

@@ -82,6 +82,9 @@ class ProcessorSettings(_Section):
     checkpoint_s: float = Field(2, gt=0, description="between two writes of state to Kafka")
     manifest_wait_s: float = Field(10, ge=0, description="how long timings wait for their engine's manifest")
     silence_s: float = Field(15, gt=0, description="without a message before an instance counts as silent")
+    sampling: Literal["auto", "baseline", "off"] = Field(
+        "auto", description="auto raises it on suspicion; baseline never does; off stops it"
+    )
     hang_s: float = Field(30, gt=0, description="without progress before the process ends itself")
 
 

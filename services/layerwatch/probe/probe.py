@@ -272,6 +272,11 @@ class Probe:
         return self._watch.sampling.twin_bytes(profile) if self._watch is not None else 0
 
     @property
+    def tier(self) -> str:
+        """What is sampled just now, as the latest look at the page said: off, baseline, evidence or canary."""
+        return self._watch.sampling.page.tier if self._watch is not None else "off"
+
+    @property
     def refusals(self) -> dict[int, str]:
         """The profiles that have no twin, and why."""
         return dict(self._watch.sampling.refusals) if self._watch is not None else {}

@@ -51,7 +51,7 @@ def run(settings: Settings) -> None:
         settings,
         [
             Instances(catalogue, registry),
-            Services(own.silence_s, orders, registry, goal, _load_model(settings)),
+            Services(own.silence_s, orders, registry, goal, _load_model(settings), own.sampling),
         ],
         checkpoint_s=own.checkpoint_s,
         watchdog=watchdog,

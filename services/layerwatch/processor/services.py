@@ -6,17 +6,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from layerwatch.detectors.load.lstm import LoadLstm
 from layerwatch.detectors.load.planner import Goal
 from layerwatch.detectors.load.stage import LoadStage
+from layerwatch.detectors.sampling_policy import Mode
 from layerwatch.detectors.service_stage import ServiceStage
 from layerwatch.hosting.operator import Outgoing
 from layerwatch.hosting.orders import OrderBook
 from layerwatch.schemas import cloudevents, load, topics
 from layerwatch.schemas.alerts import CE_TYPE, Alert
-from layerwatch.schemas.codec import Reader, encode_json
+from layerwatch.schemas.codec import Reader, encode, encode_json
 from layerwatch.schemas.signals import Signal
 
 _STATE, _LOAD, _PLANNER = "state", "load", "planner"
@@ -46,11 +47,13 @@ class Services:
         registry: CollectorRegistry,
         goal: Callable[[str], Goal],
         lstm: LoadLstm | None,
+        sampling: Mode = "auto",
     ) -> None:
         self._silence_s = silence_s
         self._orders = orders
         self._goal = goal
         self._lstm = lstm
+        self._sampling = sampling
         self._reader = Reader(Signal)
         self._firing = Gauge(
             "layerwatch_alerts_firing", "Alerts that fire", ["service", "kind", "severity"], registry=registry
@@ -60,6 +63,9 @@ class Services:
             "Event time up to which a service has been judged",
             ["service"],
             registry=registry,
+        )
+        self._ordered = Counter(
+            "layerwatch_sampling_orders", "Orders to instances of what to sample", ["tier"], registry=registry
         )
         self._shown: dict[str, tuple[str, str, str]] = {}  # alert id: labels
 
@@ -74,9 +80,9 @@ class Services:
 
     def restore(self, key: bytes, parts: Mapping[str, bytes]) -> _Service:
         service = key.decode()
-        stage = ServiceStage(service, self._silence_s)
+        stage = ServiceStage(service, self._silence_s, self._sampling)
         if _STATE in parts:
-            stage = ServiceStage.restore(service, self._silence_s, parts[_STATE])
+            stage = ServiceStage.restore(service, self._silence_s, parts[_STATE], self._sampling)
         goal = self._goal(service)
         load = LoadStage.restore(service, goal, self._lstm, parts.get(_LOAD), parts.get(_PLANNER))
         return _Service(stage, load, load.planned_s)
@@ -85,7 +91,11 @@ class Services:
         alerts = state.stage.update(record, time.monotonic(), self._orders.marks(record.service))
         loads = state.load.update(record)
         self._evaluated.labels(record.service).set(state.stage.clock_s)
-        return self._outgoing(alerts) + [_load(told) for told in loads]
+        out = self._outgoing(alerts) + [_load(told) for told in loads]
+        for order in state.stage.orders:
+            self._ordered.labels(order.tier).inc()
+            out.append(Outgoing(topics.CONTROL, order.instance.encode(), encode(order)))
+        return out
 
     def dump(self, state: _Service, *, whole: bool) -> dict[str, bytes]:
         parts = {_STATE: state.stage.dump(), _LOAD: state.load.dump_open()}

@@ -10,6 +10,7 @@ from typing import IO
 import msgspec
 
 from layerwatch.detectors.pipeline import Pipeline
+from layerwatch.recording.obey import Obedient
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.codec import encode_json
 from layerwatch.schemas.errors import ConfigError
@@ -20,11 +21,12 @@ def run_offline(
     alerts_path: Path | None,
     decisions_path: Path | None,
     progress: Callable[[int], None],
+    obedient: Obedient | None = None,
 ) -> tuple[int, int]:
     """Write what the topics of alerts and decisions would hold, one JSON object a line; returns how many of each.
 
-    A path of None keeps none. `progress` is told the executions that are done. Raises ConfigError where a path
-    cannot be written.
+    A path of None keeps none. `progress` is told the executions that are done. `obedient` thins the messages, by the
+    orders that the run itself gives. Raises ConfigError where a path cannot be written.
     """
     with ExitStack() as files:
         alerts = _Lines(files, alerts_path)
@@ -34,7 +36,10 @@ def run_offline(
             pipeline.manifest(manifest)
         executions = 0
         for batch in recording:
-            new_alerts, new_decisions = pipeline.update(batch)
+            sent = batch if obedient is None else obedient.thinned(batch)
+            new_alerts, new_decisions = pipeline.update(sent)
+            if obedient is not None:
+                obedient.take(pipeline.orders)
             alerts.write(new_alerts)
             decisions.write(new_decisions)
             executions += len(batch.end_to_end_ms) // 4

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from layerwatch.recording.obey import Obedient
 from layerwatch.recording.outbox import Outbox, Producer
 from layerwatch.recording.pace import Pace
 from layerwatch.recording.recording import Recording
@@ -30,12 +31,14 @@ def publish(
     speed: float,
     *,
     boot_ms: int,
+    obedient: Obedient | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int], None] = lambda executions: None,
 ) -> Published:
     """Send manifests, then every message at its time, and wait until all have arrived.
 
-    `boot_ms` is this run's, so that a second replay is a new boot and no repetition. When `stop` says so, each
+    `boot_ms` is this run's, so that a second replay is a new boot and no repetition. `obedient` thins each message when it
+    is due, by the orders that it has been given by then. When `stop` says so, each
     instance that has begun says goodbye and the rest is left out. Raises Unavailable when a record is lost.
     """
     outbox = Outbox(producer)
@@ -49,7 +52,7 @@ def publish(
     for recorded in recording:
         if not pace.wait(recorded.window_end_s, stop):
             break
-        batch = boots.renewed(recorded)
+        batch = boots.renewed(recorded if obedient is None else obedient.thinned(recorded))
         outbox.send(PROFILES, batch.instance, encode(batch))
         last[batch.instance] = batch
         messages, executions = messages + 1, executions + len(batch.end_to_end_ms) // 4

@@ -23,28 +23,30 @@ def thinned(recording: Recording, share: float) -> Recording:
     batches = []
     for batch in recording:
         n = executions_of(batch)
-        chosen = _chosen(seen[batch.instance], n, share)
+        kept = chosen(seen[batch.instance], n, share)
         # What contradicts itself stays as it was recorded: the reader's dead letters are part of a replay.
-        batches.append(_thinned(batch, chosen, share) if is_consistent(batch) else batch)
+        batches.append(thinned_batch(batch, kept, share) if is_consistent(batch) else batch)
         seen[batch.instance] += n
     return replace(recording, batches=batches)
 
 
-def _chosen(first: int, count: int, share: float) -> NDArray[np.bool_]:
+def chosen(first: int, count: int, share: float) -> NDArray[np.bool_]:
+    """Which of an instance's executions from number `first` on are sampled: [count]; the same ones in each call."""
     index = np.arange(first, first + count, dtype=np.uint64)
-    chosen: NDArray[np.bool_] = (index * np.uint64(_STEP)) % np.uint64(2**32) < share * 2**32
-    return chosen
+    sampled: NDArray[np.bool_] = (index * np.uint64(_STEP)) % np.uint64(2**32) < share * 2**32
+    return sampled
 
 
-def _thinned(batch: ProfileBatch, chosen: NDArray[np.bool_], share: float) -> ProfileBatch:
-    blocks = (_kept(block, chosen) for block in batch.layers)
+def thinned_batch(batch: ProfileBatch, sampled: NDArray[np.bool_], share: float) -> ProfileBatch:
+    """A consistent message with the layers of its executions that are `sampled` [n] alone."""
+    blocks = (_kept(block, sampled) for block in batch.layers)
     return msgspec.structs.replace(
         batch, layers=[block for block in blocks if block.rows], rate=batch.rate * share
     )
 
 
-def _kept(block: LayerBlock, chosen: NDArray[np.bool_]) -> LayerBlock:
+def _kept(block: LayerBlock, sampled: NDArray[np.bool_]) -> LayerBlock:
     rows = np.frombuffer(block.rows, "<u4")
     times_ms = np.frombuffer(block.times_ms, "<f4").reshape(len(rows), block.layers)
-    keep = chosen[rows]
+    keep = sampled[rows]
     return LayerBlock(block.profile, block.layers, rows[keep].tobytes(), times_ms[keep].tobytes())

@@ -22,7 +22,6 @@ from layerwatch.agent.governor import LEASE_S, sampling
 from layerwatch.agent.gpu import dcgm, nvml
 from layerwatch.agent.sinks import FileSink
 from layerwatch.agent.window import shape_of
-from layerwatch.hosting.settings import Settings
 from layerwatch.recording.open import open_recording
 from layerwatch.schemas.codec import encode
 from layerwatch.schemas.control import Control
@@ -264,7 +263,7 @@ def test_a_full_disk_costs_records_and_leaves_a_file_that_can_be_read(tmp_path: 
 
 
 def test_orders_are_kept_by_instance_and_forgotten_when_they_have_expired() -> None:
-    controls = Controls(Settings())
+    controls = Controls()
     order = Control(service="s", instance="i", tier="evidence", issued_s=0, expires_s=100)
     controls.take(encode(order), 50.0)
     assert controls.by_instance == {"i": order}

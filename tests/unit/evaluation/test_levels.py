@@ -29,6 +29,7 @@ def totals(condition: Condition) -> Totals:
         (ALL_LAYERS, 12, 12, 12),
         (Condition(sample=0.05), 10, 10, 10),
         (Condition(sample=0.01), 7, 7, 7),
+        (Condition(sample=0.01, obeys=True), 12, 10, 12),
         (Condition(counters=False), 12, 12, 12),
     ],
     ids=str,

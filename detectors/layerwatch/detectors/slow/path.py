@@ -58,6 +58,11 @@ class SlowPath:
         return "degraded" if self._watch.degraded[: len(KINDS)].any() else "watching"
 
     @property
+    def suspected(self) -> bool:
+        """Whether something creeps, or evidence of it gathers as it does once in a month without cause."""
+        return self._precursor is not None or self._watch.suspected
+
+    @property
     def episodes(self) -> list[Episode]:
         """The open one, or the one that closed with the latest push."""
         if self._precursor is not None:

@@ -67,6 +67,7 @@ class Watch:
         self._creep = Creep(streams)
         self._recent = np.full((streams, _RECENT), np.nan, np.float32)  # newest last
         self._block = 0
+        self.suspected = False  # by evidence that a stream gathers once in a month while nothing changes
         self.alarm: Ints = np.zeros(streams, np.int64)  # index into KINDS
         self.since: Ints = np.zeros(
             streams, np.int64
@@ -94,6 +95,7 @@ class Watch:
         p = np.where(present, self._ranks.p_values(score, self._block), np.nan)
         calm = self.alarm == _NONE
         evidence = self._evidence.update(np.where(calm, p, np.nan))
+        self.suspected = bool((evidence >= MONTH_BLOCKS).any())
         opened = self._open_shifts(evidence, calm & present)
         opened = self._open_creeps(value, present, minute, opened)
         closed = self._close(present & (opened == _NONE))

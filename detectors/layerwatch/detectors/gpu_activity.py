@@ -1,0 +1,71 @@
+"""Work on the GPU beyond what the instance has shown before: counters come without sampling, and show a neighbour first.
+
+A neighbour that is busy for a tenth of a second now and then moves no median and slows few executions; the second largest
+of twenty readings shows it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from layerwatch.detectors.arrays import F64, State
+from layerwatch.schemas.profiles import COUNTER_COLUMNS
+
+_READINGS = 20
+_LARGEST = 2  # of them, from the top
+#: Counters looked at, and by how much each must exceed what is usual at the least: percent, and MiB/s.
+_LEAST = {
+    "sm_utilisation_pct": 2.0,
+    "tensor_active_pct": 1.0,
+    "dram_bandwidth_pct": 2.0,
+    "pcie_rx_mib_s": 2000.0,
+}
+_TIMES = 1.5  # the largest healthy one
+_FADES = 0.9998  # of what was the largest, at each look: half in an hour
+_ACCEPTED_S = 60.0  # nothing came of it: this is what the instance does now
+
+_COLUMNS = [COUNTER_COLUMNS.index(name) for name in _LEAST]
+_TIME = COUNTER_COLUMNS.index("time_s")
+_MARGIN = np.array(list(_LEAST.values()))
+
+
+class GpuActivity:
+    """Of one build on one instance; `unusual` is what the latest readings show."""
+
+    def __init__(self) -> None:
+        self.unusual = False
+        self._peak: F64 | None = None  # largest healthy values
+        self._since_s: float | None = None
+
+    def update(self, readings: F64, warming_up: bool, healthy: bool) -> None:
+        """Judge the latest readings, rows of `COUNTER_COLUMNS`, after new ones have come.
+
+        `healthy`: nothing else is wrong, so that they may be learnt from.
+        """
+        if len(readings) < _READINGS:
+            return
+        latest = readings[-_READINGS:]
+        # A counter that is not there is NaN, which sorts last and exceeds nothing.
+        busy = np.partition(latest[:, _COLUMNS], _READINGS - _LARGEST, axis=0)[_READINGS - _LARGEST]
+        now_s = float(latest[-1, _TIME])
+        if self._peak is None or warming_up:
+            self._peak = busy if self._peak is None else np.fmax(self._peak, busy)
+            return
+        self.unusual = bool((busy > np.maximum(_TIMES * self._peak, self._peak + _MARGIN)).any())
+        if not self.unusual:
+            self._since_s = None
+        elif self._since_s is None:
+            self._since_s = now_s
+        accepted = self._since_s is not None and now_s - self._since_s > _ACCEPTED_S
+        if healthy and (accepted or not self.unusual):
+            self._peak = np.fmax(_FADES * self._peak, busy)
+            self._since_s = None
+
+    def state(self) -> State:
+        return {"unusual": self.unusual, "peak": self._peak, "since_s": self._since_s}
+
+    @classmethod
+    def restore(cls, state: State) -> GpuActivity:
+        self = cls()
+        self.unusual, self._peak, self._since_s = state["unusual"], state["peak"], state["since_s"]
+        return self
