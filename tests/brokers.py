@@ -62,6 +62,7 @@ def make_settings(broker: LocalBroker, tmp_path: Path, **overrides: Any) -> Sett
         "decision": {"http_port": 0},
         "history": {"http_port": 0},
         "notify": {"http_port": 0},
+        "scaler": {"http_port": 0, "grpc_port": 0},
     }
     for name, value in overrides.items():
         sections[name] = sections.get(name, {}) | value if isinstance(value, dict) else value

@@ -28,6 +28,7 @@ COMMANDS = {
     "processor": ("processor", "Run the stream processor", "processor"),
     "decision": ("decision", "Run the decision centre", "decision"),
     "history": ("history", "Run the history service", "history"),
+    "scaler": ("scaler", "Tell autoscalers how many replicas are needed", "scaler"),
     "notify": ("notify", "Tell people of alerts", "notify"),
     "train": ("train", "Fit models from recordings", "training"),
     "record": ("record", "Record the topics to a file", "recording"),

@@ -20,8 +20,14 @@ _ALWAYS = ("processor", "decision", "history")
 
 
 def wanted(settings: Settings) -> tuple[str, ...]:
-    """Services that are to run: the notifier once somebody is to be told. Raises ConfigError for a bad services.toml."""
-    return (*_ALWAYS, "notify") if load_services(settings.services).channels else _ALWAYS
+    """Services that are to run: the notifier once somebody is to be told, the scaler once a number of replicas can be told.
+
+    Raises ConfigError for a bad services.toml.
+    """
+    said = load_services(settings.services)
+    every = (said.defaults, *said.services.values())
+    scaled = any(s.target_latency_ms is not None or s.mode == "enforce" for s in every)
+    return (*_ALWAYS, *(["notify"] if said.channels else []), *(["scaler"] if scaled else []))
 
 
 class Stack:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -100,6 +100,23 @@ class DecisionSettings(_Section):
     hang_s: float = Field(30, gt=0, description="without progress before the process ends itself")
 
 
+class ScalerSettings(_Section):
+    http_port: int = Field(
+        19316, ge=0, le=65535, description="/healthz and /metrics on loopback; 0 picks one"
+    )
+    grpc_host: str = Field("127.0.0.1", description="address on which KEDA asks; 0.0.0.0 in a container")
+    grpc_port: int = Field(19317, ge=0, le=65535, description="where KEDA asks; 0 picks one")
+    grpc_certificate: Path | None = Field(None, description="PEM chain; with grpc_key, KEDA must use TLS")
+    grpc_key: Path | None = Field(None, description="PEM key of grpc_certificate")
+    stale_s: float = Field(60, gt=0, description="age of a service's load from which nothing is answered")
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> ScalerSettings:
+        if (self.grpc_certificate is None) != (self.grpc_key is None):
+            raise ValueError("grpc_certificate and grpc_key belong together: set both, or none")
+        return self
+
+
 class HistorySettings(_Section):
     http_host: str = Field("127.0.0.1", description="address to listen on")
     http_port: int = Field(19310, ge=0, le=65535, description="REST, /healthz and /metrics; 0 picks one")
@@ -164,6 +181,7 @@ class Settings(BaseSettings):
     processor: ProcessorSettings = ProcessorSettings()
     decision: DecisionSettings = DecisionSettings()
     history: HistorySettings = HistorySettings()
+    scaler: ScalerSettings = ScalerSettings()
     notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
 
