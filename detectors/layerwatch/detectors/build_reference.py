@@ -18,7 +18,7 @@ from layerwatch.schemas.engines import Layer, Manifest
 
 _STRIDE, _SETTLED_STRIDE = 2, 4  # one message of so many is looked at, and once enough is known
 _DENSE = 32  # executions in a message; all of those with fewer are looked at until enough is known
-_LEVELS = 12  # of a size, for another build to be held against them
+_LEVELS = 8  # of a size, for another build to be held against them
 _SHARE = 0.95  # of the executions have sizes with so many
 
 

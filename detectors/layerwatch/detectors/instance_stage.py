@@ -193,7 +193,7 @@ def _standing(signal: Signal) -> tuple[object, ...]:
         signal.state,
         signal.warming_up,
         signal.slow_path,
-        bool(signal.suspected),
+        tuple(signal.suspected),
         signal.settled,
     )
 

@@ -111,9 +111,9 @@ class SamplingPolicy(msgspec.Struct):
         return "baseline"
 
     def _confirm(self, own: _Instance, signal: Signal, told: bool) -> None:
-        """Sample everything for some seconds once two kinds of evidence agree, until an alert has told of it."""
+        """Sample everything for some seconds once two kinds of evidence agree, until it is enough for an alert."""
         kinds = {KIND_OF.get(channel) for channel in signal.suspected} - {None}
-        if told:
+        if told or "episode" in signal.suspected:
             own.confirm_s = -math.inf
         elif len(kinds) > 1 and not 0 <= signal.time_s - own.agreed_s < _CONFIRM_EACH_S:
             own.agreed_s, own.confirm_s = signal.time_s, signal.time_s + _CONFIRM_S
