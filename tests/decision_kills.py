@@ -78,7 +78,11 @@ def kill_and_compare(
         found = [record.value for record in read(settings, _CHANGELOG) if record.key == key]
         return comparable(found[-1]) if found and found[-1] else None
 
-    wait_until(lambda: kept() == remembered, f"{name} remembers what an unbroken run does", RECOVERY_S)
+    try:
+        wait_until(lambda: kept() == remembered, f"{name} remembers what an unbroken run does", RECOVERY_S)
+    except AssertionError:
+        print("expected", remembered, "kept", kept(), sep="\n")
+        raise
     assert_decisions_survived(expected, decisions(settings, name))
     tell(
         f"{name}: {path.stem} killed at alert {int(kill_at)} of {len(alerts)}, away {away_s:.1f} s: the same state"

@@ -19,6 +19,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import beside_the_runtime
 import control_path
+import decisions
 import load
 from bed import Bed, bed
 from kafka import TopicPartition
@@ -36,7 +37,7 @@ _START_S = 1_800_000_000.0
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (start_up, throughput, instances, latency, control_path.measure):
+        for measure in (start_up, throughput, instances, latency, control_path.measure, decide):
             place = Path(folder) / f"{measure.__module__}.{measure.__name__}"
             with bed(place) as machine:
                 measure(machine)
@@ -159,6 +160,12 @@ def latency(machine: Bed) -> None:
         p95_ms=round(waits_ms[int(0.95 * len(waits_ms))], 1),
         input=f"{len(waits_ms)} alerts of resnet50-h200, from sending the message that decides to its alert on the topic",
     )
+
+
+def decide(machine: Bed) -> None:
+    """The decision centre."""
+    tell("alert_to_decision", **decisions.latency(machine))
+    tell("decisions", **decisions.many_services(machine))
 
 
 def deciding_messages(manifests: list[Manifest], batches: Iterable[ProfileBatch]) -> list[int]:

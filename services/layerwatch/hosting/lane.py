@@ -49,6 +49,7 @@ class Lane:
     table: Any
     keys: dict[bytes, Keyed] = field(default_factory=dict)
     refused: list[Taken] = field(default_factory=list)
+    caught_up: bool = False  # with what was there when the partitions were assigned
 
     def restored(self, key: bytes, partition: int) -> Keyed:
         """A key's state as it was written, or a new one. Raises InvalidRecord when it cannot be had."""

@@ -49,4 +49,4 @@ class Operator(Protocol):
         """The parts of a state that are due to be written; all of them if `whole`."""
 
     def tick(self, state: Any, now_s: float) -> list[Outgoing]:
-        """Once a second for each state, with the monotonic clock of the present."""
+        """Once a second for each state, with the monotonic clock of the present, once the backlog of a start is folded in."""

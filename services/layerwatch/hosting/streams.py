@@ -172,11 +172,24 @@ class StreamApp:
 
     def _tick(self, now_s: float) -> None:
         for lane in self._lanes if self.ready else ():
+            if not self._has_caught_up(lane):
+                continue
             self._take_up_wanted(lane)
             for keyed in lane.keys.values():
                 if outgoing := lane.operator.tick(keyed.state, now_s):
                     self._send(outgoing)
                     keyed.changed()
+
+    def _has_caught_up(self, lane: Lane) -> bool:
+        """Whether all that was there when its partitions came to us is folded in: before, the present says nothing."""
+        consumer = self._app.consumer
+        for tp in () if lane.caught_up else consumer.assignment():
+            if tp.topic == lane.operator.source:
+                newest, following = consumer.highwater(tp), self._positions.next(Partition(*tp))
+                if newest is None or following is None or following < newest:
+                    return False
+        lane.caught_up = True
+        return True
 
     def _take_up_wanted(self, lane: Lane) -> None:
         for key in lane.operator.keys_wanted():
@@ -257,6 +270,7 @@ class StreamApp:
             for key in lane.written_keys():
                 if key not in lane.keys:
                     self._restore(lane, key)
+            lane.caught_up = False
         self.ready = True
 
     def _restore(self, lane: Lane, key: bytes) -> None:
