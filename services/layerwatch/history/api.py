@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import quote
@@ -18,10 +19,13 @@ from layerwatch.history.filters import ALERT_FILTERS, DECISION_FILTERS, Filter
 from layerwatch.history.openapi import document
 from layerwatch.history.problems import bad_parameter, http_error, problem, unexpected
 from layerwatch.history.query import BadParameter, once, parse, token
-from layerwatch.history.reader import Reader
+from layerwatch.history.reader import Condition, Reader
 from layerwatch.history.tables import ALERT, DECISION, Kind
+from layerwatch.history.verdict import verdict
 
 Endpoint = Callable[[Request], Response]
+
+_VERDICT_ALERTS = 20  # named in a verdict
 
 
 def create_app(
@@ -29,14 +33,17 @@ def create_app(
     registry: CollectorRegistry,
     wrong: Callable[[], str | None],
     ready: Callable[[], bool],
+    heard_s: Callable[[str], float | None],
+    clock: Callable[[], float] = time.time,
 ) -> Starlette:
-    """The application. `wrong()` is None when healthy, else what is wrong."""
+    """The application. `wrong()` is None when healthy, else what is wrong; `heard_s` as in `Heard`."""
     routes = [
         Route("/v1/alerts", _listing(reader, ALERT, ALERT_FILTERS)),
         # An id may hold a slash: hence `path`, and the longer route first.
         Route("/v1/alerts/{id:path}/events", _events(reader)),
         Route("/v1/alerts/{id:path}", _alert(reader)),
         Route("/v1/decisions", _listing(reader, DECISION, DECISION_FILTERS)),
+        Route("/v1/verdicts/{service:path}", _verdict(reader, wrong, ready, heard_s, clock)),
         Route("/healthz", _healthz(wrong)),
         Route("/readyz", _readyz(ready)),
         Route("/metrics", _metrics(registry)),
@@ -79,6 +86,29 @@ def _events(reader: Reader) -> Endpoint:
         return _items(items, None) if items else _unknown(id)
 
     return events
+
+
+def _verdict(
+    reader: Reader,
+    wrong: Callable[[], str | None],
+    ready: Callable[[], bool],
+    heard_s: Callable[[str], float | None],
+    clock: Callable[[], float],
+) -> Endpoint:
+    def judged(request: Request) -> Response:
+        once(request.query_params.multi_items(), [])
+        service = request.path_params["service"]
+        conditions: list[Condition] = [
+            ("c.service = ?", service),
+            ("c.status = ?", "firing"),
+            ("c.severity <> ?", "info"),
+        ]
+        page = reader.page(ALERT, conditions, None, _VERDICT_ALERTS)
+        problem = wrong() or (None if ready() else "the history is still catching up with the topics")
+        firing = [json.loads(item) for item in page.items]
+        return JSONResponse({"data": verdict(service, firing, heard_s(service), problem, clock())})
+
+    return judged
 
 
 def _items(items: Sequence[str], next: str | None) -> Response:

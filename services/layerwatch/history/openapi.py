@@ -32,6 +32,7 @@ def document() -> Document:
             "/v1/alerts/{id}": _alert(),
             "/v1/alerts/{id}/events": _events(),
             "/v1/decisions": _listing("Decisions, newest first", "Decision", DECISION_FILTERS),
+            "/v1/verdicts/{service}": _verdict(),
             "/healthz": _plain("Whether the process is well", failing=True),
             "/readyz": _plain("Whether the topics were read to their end once", failing=True),
             "/metrics": _plain("Prometheus metrics", failing=False),
@@ -43,6 +44,7 @@ def document() -> Document:
                 "Decision": load("decision"),
                 "AlertPage": _page("Alert"),
                 "DecisionPage": _page("Decision"),
+                "Verdict": _verdict_schema(),
                 "Problem": _problem_schema(),
             }
         },
@@ -70,6 +72,29 @@ def _alert() -> Document:
 def _events() -> Document:
     responses = {"200": _json("Every revision", _ref("AlertPage")), **_failures()}
     return _get("All revisions of an alert, oldest first", responses, [_ID])
+
+
+def _verdict() -> Document:
+    service = {"name": "service", "in": "path", "required": True, "schema": {"type": "string"}}
+    responses = {
+        "200": _json("What is known now; unknown is neither of the two others", _ref("Verdict")),
+        "400": _problem("A parameter was given"),
+    }
+    return _get("Whether a service is healthy, for analyses of rollouts", responses, [service])
+
+
+def _verdict_schema() -> Document:
+    moment = {"type": ["string", "null"], "format": "date-time"}
+    data = {
+        "service": {"type": "string"},
+        "verdict": {"enum": ["healthy", "anomalous", "unknown"]},
+        "reason": {"type": "string"},
+        "alerts": {"type": "array", "items": {"type": "string"}},
+        "evaluated_at": moment,
+        "expires_at": moment,
+    }
+    inner = {"type": "object", "properties": data, "required": list(data)}
+    return {"type": "object", "properties": {"data": inner}, "required": ["data"]}
 
 
 def _failures() -> Document:

@@ -10,6 +10,7 @@ from functools import partial
 import uvicorn
 
 from layerwatch.history.api import create_app
+from layerwatch.history.heard import Heard
 from layerwatch.history.ingest import Ingest
 from layerwatch.history.metrics import Metrics
 from layerwatch.history.progress import Progress
@@ -18,7 +19,7 @@ from layerwatch.history.store import FILE_NAME, Store
 from layerwatch.hosting.log_source import KafkaSource
 from layerwatch.hosting.settings import HistorySettings, Settings
 from layerwatch.schemas.errors import ConfigError, Unavailable
-from layerwatch.schemas.topics import ALERTS, DECISIONS
+from layerwatch.schemas.topics import ALERTS, DECISIONS, LOAD
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,10 @@ def run(settings: Settings) -> None:
     with listener:
         path = settings.state_dir / FILE_NAME
         store, progress, metrics = Store(path), Progress(), Metrics()
-        server = _server(create_app(Reader(path), metrics.registry, progress.problem, lambda: progress.ready))
+        heard = Heard(partial(KafkaSource, "layerwatch-history-heard", settings, (LOAD,)))
+        server = _server(
+            create_app(Reader(path), metrics.registry, progress.problem, lambda: progress.ready, heard.at_s)
+        )
 
         def end(*_: object) -> None:
             server.should_exit = True
@@ -45,8 +49,10 @@ def run(settings: Settings) -> None:
         connect = partial(KafkaSource, "layerwatch-history", settings, (ALERTS, DECISIONS))
         ingest = Ingest(store, connect, progress, metrics, ended=end)
         ingest.start()
+        heard.start()
         _log.info("history in %s, on http://%s:%d", path, *listener.getsockname()[:2])
         server.run(sockets=[listener])
+        heard.stop()
         ingest.stop(_STOP_S)
     if ingest.failure is not None:
         raise Unavailable(

@@ -60,7 +60,9 @@ async def _run(settings: Settings) -> None:
         prepare=orders.wait_loaded,
     )
     server = KedaServer(own, board, pulse)
-    health = HealthServer(own.http_port, registry, lambda: _problem(reading), lambda: board.ready).start()
+    health = HealthServer(
+        own.http_port, registry, lambda: _problem(reading), lambda: board.ready, host=settings.http_host
+    ).start()
     orders.start()
     reading.start()
     _log.info("KEDA on %s:%d, metrics on port %d", own.grpc_host, server.port, health.port)

@@ -40,7 +40,7 @@ LAYER = {
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     store = Store(tmp_path / "db")
-    app = create_app(Reader(tmp_path / "db"), Metrics().registry, lambda: None, lambda: True)
+    app = create_app(Reader(tmp_path / "db"), Metrics().registry, lambda: None, lambda: True, lambda _: None)
     with bind(HistorySettings.model_validate({"http_port": 0})) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -28,7 +28,16 @@ class Service:
         self.store = Store(path)
         self.wrong: str | None = None
         self.is_ready = False
-        self.app = create_app(Reader(path), Metrics().registry, lambda: self.wrong, lambda: self.is_ready)
+        self.heard_s: dict[str, float] = {}
+        self.now_s = START_S + 30
+        self.app = create_app(
+            Reader(path),
+            Metrics().registry,
+            lambda: self.wrong,
+            lambda: self.is_ready,
+            self.heard_s.get,
+            lambda: self.now_s,
+        )
         self.client = TestClient(self.app, raise_server_exceptions=False)
 
     def add(self, *alerts: bytes) -> None:
@@ -199,10 +208,54 @@ def test_one_alert_takes_no_parameters(service: Service, path: str) -> None:
 
 
 def test_a_failure_inside_is_a_problem_document(service: Service, tmp_path: Path) -> None:
-    app = create_app(Reader(tmp_path / "none"), Metrics().registry, lambda: None, lambda: True)
+    app = create_app(
+        Reader(tmp_path / "none"), Metrics().registry, lambda: None, lambda: True, lambda _: None
+    )
     answer = TestClient(app, raise_server_exceptions=False).get("/v1/alerts")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def _verdict(service: Service, name: str = "bert-qa") -> dict[str, Any]:
+    data: dict[str, Any] = service.client.get(f"/v1/verdicts/{name}").json()["data"]
+    return data
+
+
+def test_a_service_is_healthy_once_it_was_judged_lately_and_nothing_fires(service: Service) -> None:
+    service.is_ready = True
+    assert (_verdict(service)["verdict"], _verdict(service)["expires_at"]) == (
+        "unknown",
+        rfc3339(service.now_s),
+    )
+    service.heard_s["bert-qa"] = START_S
+    assert (_verdict(service)["verdict"], _verdict(service)["expires_at"]) == (
+        "healthy",
+        rfc3339(START_S + 60),
+    )
+    service.now_s = START_S + 61
+    assert _verdict(service)["verdict"] == "unknown", "no data is not healthy"
+
+
+def test_what_fires_makes_a_service_anomalous_until_it_is_resolved(service: Service) -> None:
+    service.is_ready, service.heard_s["bert-qa"] = True, START_S
+    service.add(alert_json("other", service="other"), alert_json("info", severity="info"))
+    assert _verdict(service)["verdict"] == "healthy"
+    service.add(alert_json("a"))
+    found = _verdict(service)
+    assert (found["verdict"], found["alerts"]) == ("anomalous", ["a"])
+    assert "attention of block 7" in found["reason"]
+    service.now_s += 600
+    assert _verdict(service)["verdict"] == "anomalous", "an alert does not go away with silence"
+    service.now_s -= 600
+    service.add(alert_json("a", 2, status="resolved", closed_at=rfc3339(START_S + 9)))
+    assert _verdict(service)["verdict"] == "healthy"
+
+
+def test_a_history_that_lags_or_is_stuck_knows_no_verdict(service: Service) -> None:
+    service.heard_s["bert-qa"] = START_S
+    assert _verdict(service)["verdict"] == "unknown"
+    service.is_ready, service.wrong = True, "stuck"
+    assert (_verdict(service)["verdict"], _verdict(service)["reason"]) == ("unknown", "stuck")
 
 
 def test_health_and_readiness_say_what_they_are_told(service: Service) -> None:
@@ -241,6 +294,8 @@ def test_answers_are_what_the_openapi_document_says(filled: Service) -> None:
         ("/v1/alerts", "AlertPage"),
         ("/v1/decisions", "DecisionPage"),
         ("/v1/alerts/x", "Problem"),
+        ("/v1/verdicts/bert-qa", "Verdict"),
+        ("/v1/verdicts/bert-qa?x=1", "Problem"),
     ):
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         Draft202012Validator(schema).validate(json.loads(filled.client.get(path).text))
