@@ -4,6 +4,7 @@ when they are broken. The code that it drives is the probe's real code."""
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -28,7 +29,19 @@ class _Mode(Enum):
     OUTPUT = 2
 
 
+class _Type(Enum):
+    FLOAT = 0
+    HALF = 1
+    INT32 = 3
+
+    @property
+    def itemsize(self) -> int:
+        return 2 if self is _Type.HALF else 4
+
+
 trt = SimpleNamespace(
+    DataType=_Type,
+    volume=math.prod,
     __version__="8.6.0-fake",
     IProfiler=_Profiler,
     TensorIOMode=_Mode,
@@ -99,7 +112,7 @@ class FakeContext:
 
     def get_tensor_shape(self, name: str) -> Sequence[int]:
         self._check_alive()
-        return self.shapes.get(name, self.engine.get_tensor_shape(name))
+        return self.shapes.get("ids", self.engine.get_tensor_shape(name))
 
     def get_tensor_address(self, name: str) -> int:
         self._check_alive()
@@ -178,6 +191,18 @@ class FakeEngine:
 
     def get_tensor_shape(self, name: str) -> Sequence[int]:
         return (-1, -1)
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> Sequence[Sequence[int]]:
+        """Lengths to 128, then 256, and so on."""
+        low, high = (1, 128) if profile == 0 else (64 * 2**profile + 1, 128 * 2**profile)
+        return ((1, low), (1, high // 2 if profile == 0 else high), (8, high))
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return trt.DataType.INT32
+
+    @property
+    def num_layers(self) -> int:
+        return sum(len(self.layer_names(profile)) for profile in range(self.num_optimization_profiles))
 
     def profiles_in_use(self) -> set[int]:
         return {context.active_optimization_profile for context in self.contexts}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from intervals import percentile, relative_interval_pct
+
+from layerwatch.engines.intervals import percentile, relative_interval_pct
 
 
 def test_the_interval_holds_the_truth_about_nineteen_times_in_twenty() -> None:

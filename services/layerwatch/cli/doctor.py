@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from pathlib import Path
 
 import click
 
 from layerwatch.cli import checks
+from layerwatch.cli.numbers import Positive
 from layerwatch.hosting import settings
 
 
 @click.command("doctor")
 @click.option("--json", is_flag=True, help="One JSON object a line.")
-def command(json: bool) -> None:
+@click.option(
+    "--engine",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PLAN",
+    help="Measure what the probe costs on this engine and GPU instead, tier by tier.",
+)
+@click.option(
+    "--seconds", type=Positive(), default=20.0, show_default=True, help="For each profile and hot path."
+)
+def command(json: bool, engine: Path | None, seconds: float) -> None:
     """Check this machine, say what to mend, and list all settings; exit status 1 if something needed fails."""
     config = settings.load()
+    if engine is not None:
+        from layerwatch.cli.engine_cost import report
+
+        report(engine, seconds, config, as_json=json)
+        return
     failed = False
     for check in checks.run(config):
         failed = failed or check.state == "fail"

@@ -25,6 +25,7 @@ COMMANDS = {
     "broker": ("broker", "Run the local Kafka broker", "agent"),
     "topics": ("topics", "Create and check the topics", "agent"),
     "agent": ("agent", "Run the agent of this host", "agent"),
+    "engine": ("engine", "Build and inspect TensorRT engines", "agent"),
     "processor": ("processor", "Run the stream processor", "processor"),
     "decision": ("decision", "Run the decision centre", "decision"),
     "history": ("history", "Run the history service", "history"),

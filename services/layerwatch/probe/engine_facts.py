@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from layerwatch.probe.interfaces import Engine
+from layerwatch.schemas.build_notes import file_sha256, read_notes
 from layerwatch.schemas.engines import Layer, Manifest, ProfileLayers
 from layerwatch.schemas.groups import group_of
 from layerwatch.schemas.inspector import layers_by_profile
 from layerwatch.schemas.ring import MAX_DIMENSIONS
 from layerwatch.schemas.runtimes import Input
-
-_CHUNK_BYTES = 1 << 20
 
 
 class EngineFacts(NamedTuple):
@@ -25,32 +24,32 @@ class EngineFacts(NamedTuple):
 
 
 def engine_facts(engine: Engine, trt: Any, *, service: str, gpu_model: str, plan: str | None) -> EngineFacts:
-    """Ask the engine. Reads the whole plan file where one is named, for its hash; raises OSError where it cannot."""
+    """Ask the engine. Where a plan file is named, reads it whole for its hash, and the notes beside it; raises OSError."""
     tensors = tuple(engine.get_tensor_name(i) for i in range(engine.num_io_tensors))
     inputs = tuple(name for name in tensors if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
     profiles = max(1, int(engine.num_optimization_profiles))
     text = str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
     version = str(trt.__version__)
+    plan_sha256 = file_sha256(Path(plan)) if plan is not None else None
+    notes = read_notes(Path(plan), plan_sha256) if plan is not None and plan_sha256 is not None else None
     manifest = Manifest(
-        engine=build_id(plan, text, version, gpu_model),
+        engine=build_id(plan_sha256, text, version, gpu_model),
         service=service,
         gpu_model=gpu_model,
         tensorrt=version,
         profiles=layers_by_profile(text, profiles),
+        ranges=notes.ranges if notes is not None else [],
     )
     return EngineFacts(manifest, _recorded(engine, inputs), profiles, tensors, inputs)
 
 
-def build_id(plan: str | None, inspected: str, tensorrt: str, gpu_model: str) -> str:
+def build_id(plan_sha256: str | None, inspected: str, tensorrt: str, gpu_model: str) -> str:
     """Of the plan file where it is known, else of what the inspector says; and of the GPU's model, never of one GPU."""
-    whole = hashlib.sha256()
-    if plan is not None:
-        with Path(plan).open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                whole.update(chunk)
-    else:
-        whole.update(f"{tensorrt}\0{inspected}".encode(errors="surrogateescape"))
-    return "sha256:" + hashlib.sha256(f"{whole.hexdigest()}\0{gpu_model}".encode()).hexdigest()
+    whole = plan_sha256
+    if whole is None:
+        text = f"{tensorrt}\0{inspected}".encode(errors="surrogateescape")
+        whole = hashlib.sha256(text).hexdigest()
+    return "sha256:" + hashlib.sha256(f"{whole}\0{gpu_model}".encode()).hexdigest()
 
 
 def with_names(manifest: Manifest, profile: int, names: list[str]) -> Manifest:

@@ -1,4 +1,4 @@
-"""Takes what probes send, and forgets it: an agent's end of the socket in a process of its own. `drain.py FOLDER`"""
+"""Takes what probes send, and forgets it: an agent's end of the socket in a process of its own. `python -m layerwatch.engines.drain FOLDER`"""
 
 from __future__ import annotations
 

@@ -1,0 +1,43 @@
+"""A runtime that launches a captured CUDA graph, watched. `python examples/cuda_graph.py bert.plan [SECONDS]`
+
+The graph holds the hot context. An execution that is sampled runs on the probe's own context instead of the graph.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import tensorrt as trt
+
+from layerwatch.engines.driver import Driver
+from layerwatch.engines.plans import load
+from layerwatch.engines.rig import Rig
+from layerwatch.probe import Probe
+
+
+def main(plan: str, seconds: str = "10") -> None:
+    cuda = Driver()
+    engine = load(Path(plan), trt)
+    rig = Rig(cuda, engine, trt)
+    rig.prepare(rig.usual_shapes(0))
+    graph = cuda.capture(rig.stream, lambda: rig.context.execute_async_v3(rig.stream))
+
+    probe = Probe(engine, service="example-graph", plan=plan)
+    end_s = time.monotonic() + float(seconds)
+    while time.monotonic() < end_s:
+        with probe.execution(rig.context, rig.stream, rig.shapes, graph=True) as run:
+            rig.copy_in()
+            if run.sampled:
+                run.context.execute_async_v3(rig.stream)
+            else:
+                cuda.launch(graph, rig.stream)
+            rig.copy_out()
+            run.launched()
+            cuda.synchronize(rig.stream)
+    print(probe.problem or {name: count for name, count in probe.counters().items() if count})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,99 @@
+"""Failures that only a GPU shows: the serving loop goes on, and a counter says why. `survives.py PLAN PLAN_WITHOUT_NAMES`
+
+A context that is destroyed inside of its block while the twin runs; an engine built with verbosity none; a twin that does not
+fit. Exits with status 1 where something is not as it must be.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import tensorrt as trt
+
+from layerwatch.engines.driver import Driver
+from layerwatch.engines.measurement import watched
+from layerwatch.engines.plans import load
+from layerwatch.engines.rig import Rig
+from layerwatch.schemas.codec import Reader
+from layerwatch.schemas.engines import Manifest
+
+_TIMES = 50
+
+
+def main(plan: str, nameless: str) -> None:
+    cuda = Driver()
+    failed = [*destroyed(cuda, Path(plan)), *without_names(cuda, Path(nameless)), *no_room(cuda, Path(plan))]
+    sys.exit("\n".join(failed) or 0)
+
+
+def destroyed(cuda: Driver, plan: Path) -> list[str]:
+    engine = load(plan, trt)
+    rig = Rig(cuda, engine, trt)
+    rig.prepare(rig.usual_shapes(0))
+    rig.plain(graph=False)
+    expected = rig.results()
+    with watched(engine, plan) as (probe, orders):
+        orders.rate(1.0)
+        equal = 0
+        for _ in range(_TIMES):
+            rig.spoil()
+            with probe.execution(rig.context, rig.stream, rig.shapes) as run:
+                rig.copy_in()
+                run.context.execute_async_v3(rig.stream)
+                if run.sampled:
+                    rig.context = None  # the last reference: TensorRT destroys it while its twin is at work
+                rig.copy_out()
+                run.launched()
+                cuda.synchronize(rig.stream)
+            equal += rig.results() == expected
+            if rig.context is None:
+                rig.context = engine.create_execution_context()
+                rig.prepare(rig.shapes)
+        told = {name: count for name, count in probe.counters().items() if count}
+    return check(
+        "destroyed while sampled", equal == _TIMES and told["sampled"] >= _TIMES - 2, equal=equal, **told
+    )
+
+
+def without_names(cuda: Driver, plan: Path) -> list[str]:
+    engine = load(plan, trt)
+    rig = Rig(cuda, engine, trt)
+    rig.prepare(rig.usual_shapes(0))
+    with watched(engine, plan) as (probe, orders):
+        orders.rate(1.0)
+        for _ in range(_TIMES):
+            rig.probed(probe, graph=False)
+        assert probe._watch is not None
+        manifest = Reader(Manifest).decode((probe._watch._folder.path / "manifest").read_bytes())
+        names = [layer.name for profile in manifest.profiles for layer in profile.layers]
+        told = {name: count for name, count in probe.counters().items() if count}
+    good = told["sampled"] == _TIMES - 1 and len(names) > 10
+    return check("no names", good, layers=len(names), first=names[:3], **told)
+
+
+def no_room(cuda: Driver, plan: Path) -> list[str]:
+    """All but 200 MiB of the device's memory is taken: the twin is refused, the executions go on."""
+    engine = load(plan, trt)
+    rig = Rig(cuda, engine, trt)
+    rig.prepare(rig.usual_shapes(0))
+    taken = cuda.allocate(cuda.free_bytes() - (200 << 20))
+    with watched(engine, plan) as (probe, orders):
+        orders.rate(1.0)
+        for _ in range(_TIMES):
+            rig.probed(probe, graph=False)
+        told: dict[str, Any] = {name: count for name, count in probe.counters().items() if count}
+        why = probe.refusals.get(0, "")
+    cuda.free(taken)
+    return check("no room for a twin", told["twin_refused"] == _TIMES, why=why, **told)
+
+
+def check(what: str, good: bool, **found: Any) -> list[str]:
+    print(json.dumps({"measure": "survives", "what": what, "good": good, **found}), flush=True)
+    return [] if good else [f"{what}: not as it must be"]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
