@@ -1,6 +1,6 @@
 """Serves random requests for a while, watched, as a runtime behind a queue would. `serve.py PLAN SECONDS [SEED]`
 
-Batch 1, 2 or 4, lengths from 8 to 256 in steps of 8, most of them short; 2 ms between requests on average. Used beside a
+Batch 1, 2 or 4, lengths from 8 to 128 in steps of 8, most of them short; 2 ms between requests on average. Used beside a
 neighbour on the GPU and `layerwatch agent --to FILE`.
 """
 
@@ -25,11 +25,11 @@ def main(plan: str, seconds: str, seed: str = "5") -> None:
     cuda, rng = Driver(), random.Random(int(seed))
     engine = load(Path(plan), trt)
     rig = Rig(cuda, engine, trt)
-    rig.prepare(dict.fromkeys(rig.inputs, (4, 256)))
+    rig.prepare(dict.fromkeys(rig.inputs, (4, 128)))
     probe = Probe(engine, service="cotenant-h200", plan=plan)
     end_s = time.monotonic() + float(seconds)
     while time.monotonic() < end_s:
-        length = min(256, max(8, round(rng.lognormvariate(4.0, 0.5) / 8) * 8))
+        length = min(128, max(8, round(rng.lognormvariate(4.0, 0.5) / 8) * 8))
         shape = (rng.choice((1, 1, 1, 2, 4)), length)
         shapes = dict.fromkeys(rig.inputs, shape)
         for name in rig.inputs:
