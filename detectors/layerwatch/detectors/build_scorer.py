@@ -230,6 +230,8 @@ class BuildScorer:
         if self.episode is None and findings:
             self._open(findings, time_s, compared)
         if self.episode is None:
+            if not self.warming_up and not self._gpu.knows_usual:
+                self._gpu.learn()  # a fast runtime was learnt before so many counters had come
             self._executions.learn(rows)
             self._layers.learn(layers, all_sampled)
             if not self.warming_up:

@@ -46,8 +46,12 @@ class GpuCounters:
         if len(rows):
             self._ring.push(rows)
 
+    @property
+    def knows_usual(self) -> bool:
+        return self._usual is not None
+
     def learn(self) -> None:
-        """The warm-up has ended: what was seen so far is usual."""
+        """What was seen so far is usual, if it is enough."""
         if len(self._ring) >= _WARM_UP:
             self._usual = _medians(self._ring.last(len(self._ring)))
 

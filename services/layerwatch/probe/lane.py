@@ -86,7 +86,7 @@ class Lane:
         self._events: list[int] = []
         self._made_events = 0
         self._inputs = sampling.facts.inputs
-        self._one_profile = sampling.facts.profiles == 1
+        self.one_profile = sampling.facts.profiles == 1
 
     def begin(self, run: FullRun) -> None:
         """Before the caller's block: `run.context` becomes the twin's where the execution is sampled."""
@@ -94,7 +94,7 @@ class Lane:
             self.harvest()
         context = run.context
         shape = self._shape(run.shapes, context)
-        profile = 0 if self._one_profile else int(context.active_optimization_profile)
+        profile = 0 if self.one_profile else int(context.active_optimization_profile)
         seen = self.seen.get(id(context))
         if seen is not None and shape is seen.shape and profile == seen.look.profile:
             seen.since_change += 1
@@ -102,7 +102,7 @@ class Lane:
             if seen is not None and profile != seen.look.profile:
                 run.flags |= SWITCHED_PROFILE
             seen = self._meet(id(context), seen, shape, profile)
-        if self._waits and self._one_profile:
+        if self._waits:
             seen.shapes = _kept(run.shapes)
         run.look = seen.look
         run.since_change = seen.since_change

@@ -250,6 +250,7 @@ class Probe:
                     and shapes == seen.shapes
                     and seen.look.stratum.due is False
                     and lane.orders[GENERATION] == lane.page.generation
+                    and (lane.one_profile or context.active_optimization_profile == seen.look.profile)
                 ):
                     seen.since_change = since_change = seen.since_change + 1
                     return Run(lane, context, seen.look, since_change, IN_GRAPH if graph else 0, request_id)

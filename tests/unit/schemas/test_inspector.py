@@ -40,6 +40,30 @@ def test_a_real_engine_tells_types_precisions_and_groups() -> None:
     }
 
 
+def test_a_real_engine_of_two_profiles_marks_the_layers_of_the_later_one_at_every_verbosity() -> None:
+    detailed, names = (
+        layers_by_profile(_real("encoder1-h200"), 2),
+        layers_by_profile(_real("encoder1-names-h200"), 2),
+    )
+    assert [(p.profile, len(p.layers)) for p in detailed] == [(0, 36), (1, 31)]
+    assert [(p.profile, len(p.layers)) for p in names] == [(0, 37), (1, 33)]
+    assert any(c < " " for c in _real("encoder1-h200").replace("\n", ""))
+    for profile in (*detailed, *names):
+        assert {layer.group for layer in profile.layers} >= {
+            "blocks.0/attn",
+            "blocks.0/ln1",
+            "blocks.0/fc1",
+            "blocks.0/fc2",
+        }
+    assert {layer.type for profile in names for layer in profile.layers} == {""}
+    assert {"CaskConvolution", "CaskSoftMaxV2"} <= {layer.type for layer in detailed[1].layers}
+
+
+def test_a_real_int8_engine_tells_its_precisions() -> None:
+    (profile,) = layers_by_profile(_real("encoder1-int8-h200"))
+    assert "int8" in {layer.precision for layer in profile.layers}
+
+
 def _text(*layers: Any, tensors: str = "Bindings") -> str:
     return json.dumps({"Layers": list(layers), tensors: []})
 
