@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ class OtherSide:
     def __init__(self, answer: Callable[[str, dict[str, str], Any], Reply], port: int = 0) -> None:
         self.heard: list[Heard] = []
         self.faults: list[Reply] = []
+        self.slow_s = 0.0  # between doing what is asked and saying so
         side = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -46,15 +48,16 @@ class OtherSide:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 reply = side.faults.pop(0) if side.faults else answer(self.path, headers, body)
-                time.sleep(reply.after_s)
                 side.heard.append(Heard(self.path, headers, body, reply))
+                time.sleep(reply.after_s or side.slow_s)
                 content = json.dumps(reply.body).encode()
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                with suppress(ConnectionError):  # who asked may have given up, or been killed
+                    self.end_headers()
+                    self.wfile.write(content)
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

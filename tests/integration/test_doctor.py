@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from layerwatch.broker.local import LocalBroker
 from layerwatch.cli import checks
 from layerwatch.cli.checks import Check
+from layerwatch.cli.stack import wanted
 from layerwatch.hosting.environment import environment
 from layerwatch.hosting.health import HealthServer
 from layerwatch.hosting.settings import Settings
@@ -105,3 +106,22 @@ def test_a_service_is_told_from_a_stranger_on_its_port(tmp_path: Path) -> None:
     assert "no progress for 40 s" in found["decision"].found
     assert found["decision"].state == "fail"
     assert "LAYERWATCH_HISTORY__HTTP_PORT" in found["history"].remedy
+
+
+def test_channels_are_looked_at_and_the_notifier_only_where_there_are_some(tmp_path: Path) -> None:
+    services, key = tmp_path / "services.toml", tmp_path / "key"
+    services.write_text(f'[channels.pager]\nkind = "pagerduty"\nsecret_file = "{key}"\n')
+    broker = new_broker(tmp_path)
+    without = _found(make_settings(broker, tmp_path))
+    assert without["channels"].found.startswith("none")
+    assert "notify" not in without
+    settings = make_settings(broker, tmp_path, services=str(services))
+    found = _found(settings)
+    assert found["channels"].state == "fail"
+    assert f"secret_file {key} cannot be read" in found["channels"].remedy
+    assert found["notify"].state == "ok"
+    assert wanted(settings) == ("processor", "decision", "history", "notify")
+    key.write_text("0123456789abcdef0123456789abcdef")
+    assert _found(settings)["channels"].found == "pager (pagerduty)"
+    services.write_text("[channels.pager]\n")
+    assert _found(settings)["services"].state == "fail"

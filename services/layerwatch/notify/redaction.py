@@ -35,6 +35,6 @@ class Redaction(logging.Filter):
         if record.exc_info and record.exc_info[1] is not None:
             text = logging.Formatter().formatException(record.exc_info)
             if self.clean(text) != text:
-                record.exc_info = None
+                record.exc_info = record.exc_text = None
                 record.msg, record.args = f"{cleaned}\n{self.clean(text)}", None
         return True
