@@ -86,14 +86,14 @@ def services() -> dashboard.Dashboard:
             number(
                 "Decisions that hold",
                 "In whatever mode; only enforced ones are obeyed by machines.",
-                'sum(layerwatch_decision_active{service=~"$service"})',
+                'sum(max by (service, action, mode) (layerwatch_decision_active{service=~"$service"}))',
             )
         )
         .with_panel(
             number(
                 "Not judged (s)",
                 "Of the service that was judged least recently.",
-                'max(time() - max by (service) (layerwatch_last_evaluation_timestamp_seconds{service=~"$service"}))',
+                'max(time() - max by (service) (layerwatch_last_evaluation_timestamp_seconds{job="layerwatch-processor", service=~"$service"}))',
                 bad_from=120,
             )
         )
@@ -122,6 +122,14 @@ def services() -> dashboard.Dashboard:
         )
         .with_panel(
             lines(
+                "Replicas to order at least",
+                "Of services in enforce; 0 asks for nothing. What is not known is absent, not 0.",
+                "short",
+                ('max by (service) (layerwatch_recommended_replicas{service=~"$service"})', "{{service}}"),
+            )
+        )
+        .with_panel(
+            lines(
                 "Leases end in",
                 "A decision that is not renewed ends by itself. Below 0 there is none.",
                 "s",
@@ -137,7 +145,7 @@ def services() -> dashboard.Dashboard:
                 "From the newest execution that was judged until now.",
                 "s",
                 (
-                    'time() - max by (service) (layerwatch_last_evaluation_timestamp_seconds{service=~"$service"})',
+                    'time() - max by (service) (layerwatch_last_evaluation_timestamp_seconds{job="layerwatch-processor", service=~"$service"})',
                     "{{service}}",
                 ),
             )

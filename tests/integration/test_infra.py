@@ -34,6 +34,7 @@ FULL = {
     "services": '[channels.pager]\nkind = "pagerduty"\nsecret_file = "/run/secrets/layerwatch/pagerduty/key"\n',
     "channelSecrets": ["pagerduty"],
     "notify": {"enabled": True},
+    "scaler": {"enabled": True},
     "podMonitor": {"enabled": True},
     "prometheusRule": {"enabled": True, "services": True},
     "dashboards": {"enabled": True},
@@ -57,7 +58,7 @@ def test_what_helm_renders_is_what_kubernetes_takes(tmp_path: Path, values: str)
     validate, arguments = kubernetes_validate(), MINIMAL if values == "minimal" else full(tmp_path)
     run(helm(), "lint", "--strict", str(CHART), *arguments)
     documents = rendered(tmp_path, *arguments)
-    assert len(documents) == (9 if values == "minimal" else 15)
+    assert len(documents) == (9 if values == "minimal" else 17)
     plain = [document for document in documents if "coreos.com" not in document["apiVersion"]]
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump_all(plain))
     run(validate, "--kubernetes-version", "1.31", "--strict", str(tmp_path / "plain.yaml"))
@@ -88,9 +89,9 @@ def test_a_pod_is_probed_and_scraped_on_the_port_that_its_process_has(tmp_path: 
         for container in containers(document):
             section = getattr(Settings(), container["args"][0], None)
             if section is not None:
-                assert [port["containerPort"] for port in container["ports"]] == [section.http_port]
+                assert container["ports"][0]["containerPort"] == section.http_port
                 seen.add(container["args"][0])
-    assert seen == {"processor", "decision", "history", "notify", "agent"}
+    assert seen == {"processor", "decision", "history", "notify", "scaler", "agent"}
 
 
 @pytest.mark.parametrize(
@@ -114,12 +115,12 @@ def test_the_rules_in_the_chart_are_rules(tmp_path: Path) -> None:
     documents = rendered(tmp_path, *full(tmp_path))
     (rule,) = [document for document in documents if document["kind"] == "PrometheusRule"]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
-    assert "SUCCESS: 15 rules found" in run(tool, "check", "rules", str(tmp_path / "rules.yaml"))
+    assert "SUCCESS: 16 rules found" in run(tool, "check", "rules", str(tmp_path / "rules.yaml"))
 
 
 def test_compose_understands_its_file_with_and_without_a_cluster_of_ones_own(tmp_path: Path) -> None:
     compose = docker_compose()
-    profiles = [word for name in ("kafka", "monitoring", "agent") for word in ("--profile", name)]
+    profiles = [word for name in ("kafka", "monitoring", "scaler", "agent") for word in ("--profile", name)]
     text = run(compose, "--file", str(COMPOSE / "compose.yaml"), *profiles, "config")
     services = yaml.safe_load(text)["services"]
     assert services["processor"]["environment"]["LAYERWATCH_KAFKA__BOOTSTRAP"] == "kafka:9092"
@@ -146,9 +147,7 @@ def test_prometheus_and_alertmanager_understand_what_compose_gives_them(tmp_path
     (tmp_path / "prometheus.yml").write_text(config)
     run(str(program("promtool")), "check", "config", str(tmp_path / "prometheus.yml"))
     targets = {
-        job["job_name"].removeprefix("layerwatch-"): int(
-            job["static_configs"][0]["targets"][0].rpartition(":")[2]
-        )
+        job["job_name"].removeprefix("layerwatch-"): port_of(job)
         for job in yaml.safe_load(config)["scrape_configs"]
     }
     assert targets == {name: getattr(Settings(), name).http_port for name in targets}
@@ -164,6 +163,12 @@ def test_every_variable_in_infra_is_a_setting_of_ours() -> None:
     found = {name for path in texts() for name in re.findall(r"\bLAYERWATCH_[A-Z0-9_]+\b", path.read_text())}
     assert found
     assert {name.rstrip("_") for name in found} - {"LAYERWATCH"} <= known
+
+
+def port_of(job: dict[str, Any]) -> int:
+    if "dns_sd_configs" in job:
+        return int(job["dns_sd_configs"][0]["port"])
+    return int(job["static_configs"][0]["targets"][0].rpartition(":")[2])
 
 
 def texts() -> Iterator[Path]:

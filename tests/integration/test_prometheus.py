@@ -32,7 +32,7 @@ from layerwatch.schemas.topics import ALERTS
 
 pytestmark = pytest.mark.kafka
 
-PROCESSES = ("processor", "decision", "history", "notify", "agent")
+PROCESSES = ("processor", "decision", "history", "notify", "scaler", "agent")
 RULES = [
     CHECKOUT / "infra" / "prometheus" / name for name in ("layerwatch.rules.yaml", "services.rules.yaml")
 ]
@@ -235,7 +235,7 @@ def test_all_that_rules_and_dashboards_ask_for_is_exported_and_prometheus_unders
             assert used <= exported, f"{name} asks for what nobody exports: {used - exported}"
             ask(expr)  # an HTTP error unless it is PromQL
         rules = [rule for group in reader.get("/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
-        assert len(rules) == 15
+        assert len(rules) == 16
         wait_until(lambda: not unwell(reader), "every rule is evaluated")
         wait_until(lambda: "LayerwatchPrometheusWatchdog" in names_firing(reader), "the watchdog fires")
 

@@ -100,7 +100,9 @@ def test_a_batch_is_written_whole_or_not_at_all(outbox: Outbox) -> None:
     positions: Any = {("layerwatch.alerts", 0): Position("id", 7, 1), ("layerwatch.alerts", 1): "no position"}
     with pytest.raises(AttributeError):
         outbox.write({"bert-qa": ServiceState()}, [(notice(), ["pager"])], positions, START_S)
-    assert not (outbox.states() or outbox.positions() or outbox.waiting())
+    assert outbox.states() == {}
+    assert outbox.positions() == {}
+    assert outbox.waiting() == {}
     assert outbox.current(0) == []
 
 
