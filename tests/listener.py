@@ -9,7 +9,7 @@ from pathlib import Path
 
 from layerwatch.schemas import control_page, ring
 from layerwatch.schemas.codec import Reader
-from layerwatch.schemas.control_page import Sampling
+from layerwatch.schemas.control_page import Route, Sampling
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.ring import Execution
 from layerwatch.schemas.runtimes import MANIFEST_NAME, RUNTIME_READER, SOCKET_NAME, Runtime
@@ -70,6 +70,16 @@ class Listener:
         for runtime in self.runtimes():
             fd = os.open(runtime / "control", os.O_RDWR)
             os.pwrite(fd, data, control_page.SAMPLING_OFFSET)
+            os.close(fd)
+
+    def route(self, action: str, engine: str = "", for_s: float = 60.0, decision: str = "d1") -> None:
+        """Write the page of every runtime."""
+        self._generation += 1
+        route = Route(action, engine, time.time() + for_s, 1, decision)
+        data = control_page.encode_route(self._generation, route)
+        for runtime in self.runtimes():
+            fd = os.open(runtime / "control", os.O_RDWR)
+            os.pwrite(fd, data, control_page.ROUTE_OFFSET)
             os.close(fd)
 
     def close(self) -> None:

@@ -12,8 +12,9 @@ import msgspec
 
 from layerwatch.agent.governor import sampling
 from layerwatch.agent.inbox import Inbox
+from layerwatch.agent.routes import Routes
 from layerwatch.agent.sinks import Sink
-from layerwatch.agent.watched import WatchedRuntime
+from layerwatch.agent.watched import NOWHERE, WatchedRuntime
 from layerwatch.schemas.codec import encode
 from layerwatch.schemas.control import Control
 from layerwatch.schemas.engines import Manifest
@@ -38,7 +39,10 @@ class Gpu(Protocol):
 
 
 class Agent:
-    """`step` does all that is due. `controls` is what the processor wants, by instance."""
+    """`step` does all that is due. `controls` is what the processor wants, by instance; `routes` what was decided.
+
+    `routes_loaded` says whether all decisions are known: until then no runtime is told that there is none.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,8 @@ class Agent:
         clock: Callable[[], float],
         gpu: Gpu | None = None,
         controls: Mapping[str, Control] | None = None,
+        routes: Routes | None = None,
+        routes_loaded: Callable[[], bool] = lambda: True,
         window_s: float = 1.0,
         ceiling_pct: float = 0.5,
         raised_ceiling_pct: float = 10.0,
@@ -66,6 +72,8 @@ class Agent:
         self._clock = clock
         self._gpu = gpu
         self._controls = controls if controls is not None else {}
+        self._routes = routes
+        self._routes_loaded = routes_loaded
         self._window_s = window_s
         self._ceilings = {"ceiling_pct": ceiling_pct, "raised_ceiling_pct": raised_ceiling_pct}
         self._scanned_s = 0.0
@@ -112,6 +120,16 @@ class Agent:
         control = self._controls.get(runtime.about.instance)
         if now_s - told_s >= window_s or control is not self._obeyed.get(token) or runtime.order is None:
             self._order(token, runtime, now_s)
+        if self._routes is not None:
+            self._route(runtime, self._routes, now_s)
+
+    def _route(self, runtime: WatchedRuntime, routes: Routes, now_s: float) -> None:
+        """Show the decision that holds; a lease that was shown ends by itself, whatever becomes of this agent."""
+        about = runtime.about
+        route = routes.of(about.service, about.instance, now_s)
+        if route is None and not self._routes_loaded():
+            return
+        runtime.show_route(route or NOWHERE)
 
     def _tell(self, token: str, runtime: WatchedRuntime, now_s: float, ended: str = "") -> None:
         before_s, samples = runtime.told_until_s, runtime.samples

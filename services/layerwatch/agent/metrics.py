@@ -34,6 +34,11 @@ class AgentMetrics(Collector):
             sum(not runtime.may_order for runtime in runtimes),
         )
         yield _gauge(
+            "routed_runtimes",
+            "Runtimes that were told to use another engine, or less of theirs",
+            sum(runtime.route.action not in ("none", "restore") for runtime in runtimes),
+        )
+        yield _gauge(
             "twin_bytes",
             "Device memory that profiled twins have taken",
             sum(runtime.device_bytes() for runtime in runtimes),

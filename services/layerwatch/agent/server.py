@@ -17,6 +17,7 @@ from layerwatch.agent.gpu import GpuCounters, dcgm, nvml
 from layerwatch.agent.inbox import Inbox
 from layerwatch.agent.metrics import AgentMetrics
 from layerwatch.agent.publisher import Publisher
+from layerwatch.agent.routes import Routes
 from layerwatch.agent.sinks import FileSink, Sink
 from layerwatch.hosting.follower import Follower
 from layerwatch.hosting.health import HealthServer
@@ -24,7 +25,7 @@ from layerwatch.hosting.lock import Lock
 from layerwatch.hosting.settings import Settings
 from layerwatch.schemas.errors import ConfigError
 from layerwatch.schemas.runtimes import LOCK_NAME
-from layerwatch.schemas.topics import CONTROL
+from layerwatch.schemas.topics import CONTROL, DECISIONS_CURRENT
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,12 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
     sink: Sink = FileSink(to) if to is not None else Publisher(settings)
     gpu = _gpu(own.dcgm_url)
     controls = Controls()
-    orders = Follower(settings, [CONTROL], lambda _, value: controls.take(value)) if to is None else None
+    routes = Routes()
+
+    def take(topic: str, value: bytes | None) -> None:
+        (controls if topic == CONTROL else routes).take(value)
+
+    orders = Follower(settings, [CONTROL, DECISIONS_CURRENT], take) if to is None else None
     agent = Agent(
         own.folder,
         sink,
@@ -51,6 +57,8 @@ def run(settings: Settings, to: Path | None, stop: Callable[[], bool]) -> None:
         clock=time.time,
         gpu=gpu,
         controls=controls.by_instance,
+        routes=routes,
+        routes_loaded=orders.loaded.is_set if orders is not None else lambda: True,
         window_s=own.window_s,
         ceiling_pct=own.ceiling_pct,
         raised_ceiling_pct=own.raised_ceiling_pct,

@@ -18,14 +18,19 @@ from layerwatch.schemas.control_page import (
     LEAVING,
     NOTES_OFFSET,
     PAGE_BYTES,
+    ROUTE_BYTES,
+    ROUTE_OFFSET,
     SAMPLING_OFFSET,
     Notes,
+    Route,
     Sampling,
     decode_notes,
     decode_page,
+    decode_route,
     decode_sampling,
     decode_state,
     encode_notes,
+    encode_route,
     encode_sampling,
 )
 from layerwatch.schemas.engines import Manifest
@@ -48,6 +53,10 @@ _MANIFESTS = Reader(Manifest)
 _HOLD_BACK_S = 0.05
 #: Executions that wait for their message; beyond, the oldest are dropped and counted.
 _MAX_WAITING = 100_000
+
+
+#: No decision holds: the runtime is on its primary engine.
+NOWHERE = Route("none")
 
 
 class WatchedRuntime:
@@ -74,6 +83,8 @@ class WatchedRuntime:
         notes = decode_notes(page)
         found = decode_sampling(page[SAMPLING_OFFSET : SAMPLING_OFFSET + 64])
         self._generation = found[0] if found else 0
+        shown = decode_route(page[ROUTE_OFFSET : ROUTE_OFFSET + ROUTE_BYTES])
+        self._route_generation, self.route = shown or (0, NOWHERE)
         # Where notes cannot be kept, another agent's messages must still come after this one's.
         since_boot_ms = max(0, int(now_s * 1000) - self.about.boot_ms)
         self._sequence = max(notes.next_sequence, 0 if self._write(b"", NOTES_OFFSET) else since_boot_ms)
@@ -177,6 +188,14 @@ class WatchedRuntime:
         self.may_order = self._write(encode_sampling(self._generation, sampling), SAMPLING_OFFSET)
         if self.may_order:
             self.order = sampling
+
+    def show_route(self, route: Route) -> None:
+        """Tell the runtime which engine to use, where that is news."""
+        if route == self.route:
+            return
+        generation = self._route_generation % (2**32 - 1) + 1
+        if self._write(encode_route(generation, route), ROUTE_OFFSET):
+            self._route_generation, self.route = generation, route
 
     def close(self) -> None:
         for ring in self._rings.values():

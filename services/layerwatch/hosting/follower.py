@@ -18,7 +18,7 @@ class Follower(threading.Thread):
     """Hands every record to `take` (topic, value); goes on trying while Kafka is away, and then begins anew.
 
     `take` runs in this thread, must be idempotent and must not raise. With `from_start`, what was there before comes
-    first; else only what comes once `ready` is set.
+    first, and `loaded` is set once it has come; else only what comes once `ready` is set.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Follower(threading.Thread):
         self._take = take
         self._from_start = from_start
         self.ready = threading.Event()
+        self.loaded = threading.Event()
         self._stopping = threading.Event()
 
     def close(self) -> None:
@@ -63,15 +64,20 @@ class Follower(threading.Thread):
                     raise LookupError(f"{topic} is missing: run `layerwatch topics`")
                 partitions += [TopicPartition(topic, number) for number in sorted(numbers)]
             consumer.assign(partitions)
+            ends = consumer.end_offsets(partitions)
             if self._from_start:
                 consumer.seek_to_beginning(*partitions)
             else:
-                for partition, offset in consumer.end_offsets(partitions).items():
+                for partition, offset in ends.items():
                     consumer.seek(partition, offset)
             self.ready.set()
             while not self._stopping.is_set():
                 for records in consumer.poll(timeout_ms=_POLL_MS).values():
                     for record in records:
                         self._take(record.topic, record.value)
+                if not self.loaded.is_set() and all(
+                    (consumer.position(partition) or 0) >= end for partition, end in ends.items()
+                ):
+                    self.loaded.set()
         finally:
             consumer.close()

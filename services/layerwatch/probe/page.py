@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from layerwatch.probe.ring_writer import map_whole
 from layerwatch.schemas.control_page import (
     PAGE_BYTES,
+    ROUTE_BYTES,
+    ROUTE_OFFSET,
     SAMPLING_BYTES,
     SAMPLING_OFFSET,
     STATE_OFFSET,
+    Route,
     State,
+    decode_route,
     decode_sampling,
     encode_page,
     encode_state,
@@ -20,6 +25,15 @@ from layerwatch.schemas.ring import encode_u64
 
 #: Where in `Page.words` the generation of the sampling order is.
 GENERATION = SAMPLING_OFFSET // 4
+_ROUTE_GENERATION = ROUTE_OFFSET // 4
+
+
+class _Routed(NamedTuple):
+    """A route as it was read, and when it ends on perf_counter's clock."""
+
+    generation: int
+    route: Route | None
+    expires_ns: int
 
 
 class Page:
@@ -36,6 +50,7 @@ class Page:
         self.generation = 0  # of the order that holds; another one in `words`: an order has come
         self._rate = baseline_rate
         self._expires_ns = 0  # on perf_counter's clock
+        self._routed = _Routed(0, None, 0)  # replaced as a whole: threads see the former or the latter
 
     def rate(self, now_ns: int) -> float:
         """Share of executions to sample; `now_ns` is perf_counter's. No system call."""
@@ -46,6 +61,22 @@ class Page:
         if self._expires_ns:
             self._expires_ns, self.tier = 0, "baseline"
         return self.baseline_rate
+
+    def route(self, now_ns: int) -> Route | None:
+        """The decision that holds; None without one. `now_ns` is perf_counter's. No system call."""
+        routed = self._routed
+        if self.words[_ROUTE_GENERATION] != routed.generation:
+            routed = self._look_for_route(now_ns)
+        return routed.route if now_ns < routed.expires_ns else None
+
+    def _look_for_route(self, now_ns: int) -> _Routed:
+        found = decode_route(self._map[ROUTE_OFFSET : ROUTE_OFFSET + ROUTE_BYTES])
+        if found is None:  # being written just now, or nonsense: the former one holds until it expires
+            return self._routed
+        generation, route = found
+        left_s = min(max(route.expires_s - time.time(), 0.0), 1e6)
+        routed = self._routed = _Routed(generation, route, now_ns + int(left_s * 1e9))
+        return routed
 
     def tell(self, state: State) -> None:
         self._map[STATE_OFFSET : STATE_OFFSET + 16] = encode_state(state)

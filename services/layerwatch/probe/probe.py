@@ -33,7 +33,7 @@ from layerwatch.probe.ring_writer import RingWriter
 from layerwatch.probe.run import FullRun, Run
 from layerwatch.probe.sampling import Sampling
 from layerwatch.probe.sender import Sender
-from layerwatch.schemas.control_page import LEAVING, SERVING, State
+from layerwatch.schemas.control_page import LEAVING, SERVING, Route, State
 from layerwatch.schemas.profiles import IN_GRAPH
 from layerwatch.schemas.ring import COUNTERS
 from layerwatch.schemas.runtimes import (
@@ -276,6 +276,13 @@ class Probe:
     def tier(self) -> str:
         """What is sampled just now, as the latest look at the page said: off, baseline, evidence or canary."""
         return self._watch.sampling.page.tier if self._watch is not None else "off"
+
+    def route(self) -> Route | None:
+        """The routing decision that holds for this instance, as its agent shows it; None without one. See EngineSwitch."""
+        watch = self._watch
+        if watch is None or watch.off:
+            return None
+        return watch.sampling.page.route(time.perf_counter_ns())
 
     @property
     def refusals(self) -> dict[int, str]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerwatch.schemas import control_page, ring, samples
-from layerwatch.schemas.control_page import Notes, Sampling, State
+from layerwatch.schemas.control_page import Notes, Route, Sampling, State
 from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.ring import Execution, RingHeader
 from layerwatch.schemas.samples import LayerSample
@@ -215,6 +215,7 @@ def test_a_page_that_nobody_has_written_orders_nothing() -> None:
     assert len(page) == control_page.PAGE_BYTES
     assert control_page.decode_page(page) == TOKEN
     assert control_page.decode_sampling(page[64:128]) is None
+    assert control_page.decode_route(page[256:512]) is None
     assert control_page.decode_notes(page) == Notes(0, 0.0)
     assert control_page.decode_state(page) == State(0, 0, 0)
 
@@ -230,6 +231,68 @@ def test_what_both_sides_note_on_the_page_survives_side_by_side(
     assert control_page.decode_page(bytes(page)) == TOKEN
     assert control_page.decode_state(bytes(page)) == State(state, rings, device_bytes)
     assert control_page.decode_notes(bytes(page)) == Notes(sequence, told_s)
+
+
+routes = st.builds(
+    Route,
+    st.sampled_from(control_page.ROUTES),
+    st.text(max_size=16),
+    st.floats(allow_nan=False, allow_infinity=False),
+    _u64,
+    st.text("0123456789abcdef", max_size=64),
+)
+
+
+@given(st.integers(1, 2**32 - 1), routes)
+def test_a_route_survives_the_way_to_bytes_and_back(generation: int, route: Route) -> None:
+    data = control_page.encode_route(generation, route)
+    assert len(data) == control_page.ROUTE_BYTES
+    assert control_page.decode_route(data) == (generation, route)
+
+
+def test_a_route_lies_where_the_format_says() -> None:
+    data = control_page.encode_route(7, Route("failover", "v1", 2.5, 9, "abc"))
+    assert data[:8] == b"\7\0\0\0\2\0\0\0"
+    assert struct.unpack_from("<dQBB", data, 8) == (2.5, 9, 2, 3)
+    assert data[26:35] == b"\0" * 6 + b"v1\0"
+    assert data[96:100] == b"abc\0"
+    assert data[100:252] == bytes(152)
+    assert struct.unpack_from("<I", data, 252)[0] == zlib.crc32(data[:252])
+    # a name of the greatest length, in letters of two bytes
+    assert control_page.decode_route(control_page.encode_route(1, Route("failover", "é" * 32))) is not None
+
+
+@given(routes, routes, st.integers(1, 255))
+def test_half_of_one_route_over_half_of_another_is_torn(old: Route, new: Route, cut: int) -> None:
+    before, after = control_page.encode_route(1, old), control_page.encode_route(2, new)
+    mixed = after[:cut] + before[cut:]
+    if mixed not in (before, after):
+        assert control_page.decode_route(mixed) is None
+
+
+@pytest.mark.parametrize(
+    ("generation", "route"),
+    [
+        (0, Route("none")),
+        (1, Route("explode")),
+        (1, Route("failover", "x" * 65)),
+        (1, Route("failover", "é" * 33)),
+        (1, Route("failover", "v1", float("inf"))),
+        (1, Route("failover", "v1", 1.0, -1)),
+        (1, Route("failover", "v1", 1.0, 1, "x" * 65)),
+    ],
+)
+def test_a_route_that_no_runtime_would_take_is_not_written(generation: int, route: Route) -> None:
+    with pytest.raises(ValueError, match="cannot be obeyed"):
+        control_page.encode_route(generation, route)
+
+
+@pytest.mark.parametrize(("at", "value"), [(4, 9), (24, 65), (25, 65), (32, 0xFF)])
+def test_a_route_with_a_right_checksum_and_senseless_bytes_is_not_read(at: int, value: int) -> None:
+    data = bytearray(control_page.encode_route(1, Route("failover", "v1", 1.0, 1, "d")))
+    data[at] = value
+    data[252:] = struct.pack("<I", zlib.crc32(bytes(data[:252])))
+    assert control_page.decode_route(bytes(data)) is None
 
 
 def test_a_page_of_another_kind_version_or_length_is_refused() -> None:
