@@ -37,7 +37,7 @@ def test_it_tells_each_channel_in_its_own_way_and_tells_the_end(
         b.alert(revision=2, severity="critical", instances=["told-0", "told-1"])
         wait_until(lambda: b.pagerduty.pages, "PagerDuty hears when it gets critical")
         details = b.pagerduty.taken[0].body["payload"]["custom_details"]
-        assert details["Decided"] == "scale_out (advice to people, no machine obeys, replicas 6)"
+        assert details["Decided"] == "scale_out, replicas 6 (advice to people, no machine obeys)"
         assert details["Where"].startswith("2 instances: told-0, told-1")
         assert details["Owner"] == "nlp"
         b.alert(revision=3, severity="critical", status="resolved")

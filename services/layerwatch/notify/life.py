@@ -55,7 +55,9 @@ def hear(
     if found is None or (alert.id in found.alerts and alert.revision <= found.alerts[alert.id].revision):
         return state, notices
     heard = _with_alert(found, alert, time_s)
-    return replace(state, incidents=state.incidents | {heard.id: heard}), notices
+    dropped = dict.fromkeys(found.alerts.keys() - heard.alerts.keys(), time_s)
+    incidents = state.incidents | {heard.id: heard}
+    return replace(state, incidents=incidents, over=state.over | dropped), notices
 
 
 def note(state: ServiceState, decision: Decision, time_s: float) -> ServiceState:

@@ -115,7 +115,9 @@ def _where(notice: Notice, worst: Alert) -> str:
 def _since(notice: Notice) -> str:
     began_s = min(unix_s(alert.started_at) for alert in notice.alerts)
     text = _moment(began_s)
-    if (end_s := notice.quiet_since_s) is not None:
+    if notice.quiet_since_s is not None:
+        # By the clock of the executions, like the beginning: a replay is read at another time than it tells of.
+        end_s = max(unix_s(alert.closed_at or alert.updated_at) for alert in notice.alerts)
         until = f"until {_moment(end_s)} ({_duration(end_s - began_s)})"
         text += f", {until}" if notice.event == "resolved" else f", quiet again since {_moment(end_s)}"
     times = notice.flaps
@@ -147,4 +149,4 @@ def _why(alert: Alert) -> str:
 def _decision(decision: Decision) -> str:
     with_what = "".join(f", {name} {value}" for name, value in sorted(decision.parameters.items()))
     state = "" if decision.status == "active" else f", {decision.status}"
-    return f"{decision.action} ({_MODES.get(decision.mode, decision.mode)}{with_what}{state})"
+    return f"{decision.action}{with_what}{state} ({_MODES.get(decision.mode, decision.mode)})"

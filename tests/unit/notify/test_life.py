@@ -72,6 +72,17 @@ def test_however_many_alerts_and_instances_show_it_one_is_told() -> None:
     assert len({name for alert in told.notices[0].alerts for name in alert.instances}) >= 30
 
 
+def test_an_alert_that_is_no_longer_kept_is_not_taken_for_a_new_one() -> None:
+    told = Told()
+    for number in range(40):
+        told.hear(number, id=f"a{number}").hear(number + 0.5, id=f"a{number}", revision=2, status="resolved")
+    (incident,) = told.state.incidents.values()
+    assert "a0" not in incident.alerts
+    told.hear(50, id="a0").until(1000)
+    assert [event for _, event in told.events] == ["firing", "resolved"]
+    assert told.notices[1].flaps == 39
+
+
 def test_what_comes_and_goes_is_one_page() -> None:
     told = Told()
     for number in range(10):

@@ -14,14 +14,17 @@ from layerwatch.notify.request import Answer, Later, Misconfigured, Refused, che
 from layerwatch.notify.story import Links, Story, tell
 from layerwatch.schemas.alerts import ALERT_READER
 from layerwatch.schemas.decisions import DECISION_READER
-from layerwatch.schemas.times import unix_s
+from layerwatch.schemas.times import rfc3339, unix_s
 
 LINKS = Links("http://history:19310", "https://wiki/runbook", "nlp")
 
 
 def notice(event: Any = "firing", **changes: Any) -> Notice:
+    ended = rfc3339(START_S + 700) if event == "resolved" else None
     alerts = [
-        ALERT_READER.decode(alert_json(severity="critical", instances=["bert-qa-1", "bert-qa-0"])),
+        ALERT_READER.decode(
+            alert_json(severity="critical", instances=["bert-qa-1", "bert-qa-0"], closed_at=ended)
+        ),
         ALERT_READER.decode(alert_json("b", instances=["bert-qa-2"])),
     ]
     fields: dict[str, Any] = {
@@ -54,7 +57,7 @@ def test_it_says_what_where_since_when_which_layers_why_what_was_decided_and_whe
         "Since: 2026-11-22 09:59:58 UTC\n"
         "Layers: blocks.7/attn 0.015 -> 0.067 ms (4.5x)\n"
         "Why: another process uses the GPU (86% sure): SM utilisation 34 -> 97 %\n"
-        "Decided: scale_out (shadow: only recorded, nobody obeys, replicas 6)\n"
+        "Decided: scale_out, replicas 6 (shadow: only recorded, nobody obeys)\n"
         "Owner: nlp\n"
         "Look: http://history:19310/v1/alerts/a or `layerwatch alerts a`\n"
         "Runbook: https://wiki/runbook"
