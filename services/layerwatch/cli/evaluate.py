@@ -68,6 +68,12 @@ _FILE = click.Path(path_type=Path)
     help="Instead: each phase as a clip of its own, and what would be decided by the policy in use.",
 )
 @click.option(
+    "--loop",
+    type=_FILE,
+    metavar="OUT.html",
+    help="Instead: a simulated service with two faults, with runtimes and autoscaler that obey and without; a picture over time.",
+)
+@click.option(
     "--null",
     "months",
     type=click.IntRange(min=1),
@@ -86,16 +92,17 @@ def command(
     seeds: int | None,
     safety_net: bool,
     decide: bool,
+    loop: Path | None,
     months: int | None,
 ) -> None:
     """Run the detectors over the recordings FILES (.npz or .parquet) and judge what they find.
 
     Phases that a recording labels are read by the judgement alone. Without phases, what was found is listed.
     """
-    study = sum((seeds is not None, safety_net, decide, months is not None))
+    study = sum((seeds is not None, safety_net, decide, loop is not None, months is not None))
     if study > 1:
         raise click.UsageError(
-            "--power, --safety-net, --decisions and --null are studies: run one after the other"
+            "--power, --safety-net, --decisions, --loop and --null are studies: run one after the other"
         )
     if study and report is not None:
         raise click.UsageError(
@@ -111,7 +118,7 @@ def command(
         )
     if obey_control and not any(sample < 1 for sample in samples):
         raise click.UsageError("--obey-control needs a --sample below 1: nothing can be raised otherwise")
-    if not files and months is None:
+    if not files and months is None and loop is None:
         raise click.UsageError("name the recordings: layerwatch evaluate FILE...")
     from layerwatch.cli import null_months, studies
     from layerwatch.evaluation.conditions import Condition
@@ -123,12 +130,22 @@ def command(
         _write_json(out, {"studies": studies.power(files, conditions, seeds)})
     elif months is not None:
         _write_json(out, {"null": [asdict(row) for row in null_months.run(files, months)]})
+    elif loop is not None:
+        _loop(loop)
     elif decide:
         _write_json(out, {"studies": studies.decisions(files, conditions)})
     elif safety_net:
         _write_json(out, {"studies": studies.net(files, conditions)})
     else:
         _verdicts(studies.verdicts(files, conditions, shuffles or 0, alone_each=alone), out, report)
+
+
+def _loop(out: Path) -> None:
+    from layerwatch.cli import loop
+    from layerwatch.evaluation.loop.page import page_of
+
+    _write(out, page_of(*loop.run()))
+    click.echo(f"the picture is in {out}")
 
 
 def _verdicts(evaluations: list[Any], out: Path | None, report: Path | None) -> None:

@@ -158,10 +158,13 @@ class _Turn:
         for key in sorted(state.leases):
             if state.leases[key].ends_s <= state.clock_s:
                 self._expire(key)
+        for firing in state.firing.values():
+            if 0 < firing.own_until_s <= state.clock_s:  # a switch may have been renewed since
+                firing.own_until_s = own_effect.own_until_s(state, self.rules, firing)
         state.firing = {
             id: firing
             for id, firing in state.firing.items()
-            if firing.heard_s + self.rules.policy.lease_s > state.clock_s
+            if max(firing.heard_s + self.rules.policy.lease_s, firing.own_until_s) > state.clock_s
         }
         if state.standing.killed:
             for key in sorted(state.leases):

@@ -87,6 +87,7 @@ class Ledger:
             ends_s=min(ends_s, order.until_s) if order else ends_s,
             wants=demand.alerts,
             p99_ratio=demand.p99_ratio,
+            fleet=demand.fleet,
         )
         state.leases[key] = lease
         state.held.pop(key, None)

@@ -26,9 +26,13 @@ def judged(state: State, lease: Lease, rules: Rules) -> Outcome:
     now = max((f.p99_ratio for f in firing), default=1.0)
     before = lease.p99_ratio
     seen = f"p99 {before:.1f}x -> {now:.1f}x after {state.clock_s - lease.asked_s:.0f} s"
-    if rules.policy.actions[lease.decision.action].expects == "no_worse":
+    expects = rules.policy.actions[lease.decision.action].expects
+    if expects == "no_worse":
         worse = now > before * _WORSE or any(f.severity == "critical" for f in firing)
         return _outcome(state, "useless" if worse else "confirmed", f"{seen}{_severity(firing)}")
+    fleet = max((f.fleet for f in firing), default=lease.fleet)
+    if expects == "capacity" and fleet > lease.fleet:
+        return _outcome(state, "confirmed", f"{lease.fleet} -> {fleet} instances serve")
     better = before >= _FELT and now - 1 <= (before - 1) * _RECOVERED
     return _outcome(state, "confirmed" if better else "useless", f"{seen}, still firing")
 

@@ -30,10 +30,12 @@ def own_until_s(state: State, rules: Rules, firing: Firing) -> float:
     until_s = 0.0
     if change:
         until_s = max((lease.ends_s for lease in _switches_before(state, firing)), default=0.0)
+    known = firing.own_until_s > 0  # such an alert ends some time after the switch that explains it
     for effect in state.effects:
         explains_until_s = effect.at_s + rules.policy.reaction_s
-        explained = shift or effect.switched in ("*", *firing.instances)
-        if explained and effect.at_s - _SLACK_S <= firing.started_s <= explains_until_s:
+        switched = effect.switched in ("*", *firing.instances)
+        near = effect.at_s - _SLACK_S <= firing.started_s <= explains_until_s
+        if (near and (shift or switched)) or (known and change and switched):
             until_s = max(until_s, explains_until_s)
     return until_s
 

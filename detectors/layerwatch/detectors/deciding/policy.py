@@ -39,7 +39,7 @@ class ActionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence: int = 1
     dwell_s: float = 0.0
     cooldown_s: float = 0.0
-    expects: Literal["recovery", "no_worse", "nothing"] = "nothing"
+    expects: Literal["recovery", "capacity", "no_worse", "nothing"] = "nothing"
     within_s: float = 60.0
     if_useless: Literal["keep", "withdraw"] = "keep"
     hold_s: float = 0.0

@@ -72,6 +72,7 @@ class Lease(msgspec.Struct):
     ends_s: float
     wants: list[str]  # alerts that ask for it
     p99_ratio: float  # when it was issued
+    fleet: int  # likewise
     obeyed: bool = False  # runtimes were seen to follow it
     hold_until_s: float | None = None  # it stays though no alert asks: what it cured cannot be seen
     judged: bool = False

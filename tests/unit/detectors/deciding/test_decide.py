@@ -367,3 +367,28 @@ def test_the_audit_tells_what_why_on_which_evidence_and_by_which_versions() -> N
     assert entry.alerts == {"a": 1}
     assert entry.evidence == ["range", "reference", "requests"]
     assert (entry.policy, entry.software, entry.epoch) == ("default@2", "1.2.3", 1)
+
+
+def test_the_build_that_we_switched_to_is_no_regression_until_it_has_gone_again() -> None:
+    made = stage()
+    made.update(alert("a", cause="quantization_range", at_s=0))
+    regression: dict[str, Any] = {"cause": "engine_change", "kind": "engine_regression", "began_s": 2}
+    made.update(alert("s", 1, at_s=3, **regression))
+    made.update(resolved("a", 2, "quantization_range", at_s=5))
+    hold_s = POLICY.actions["fallback_precision"].hold_s
+    for n in range(2, int(hold_s / 100) + 2):
+        made.update(alert("s", n, at_s=100.0 * n, **regression))
+    assert [d.action for d in made.active] == ["restore"]
+    made.update(resolved("s", 99, at_s=hold_s + 210, **regression))
+    advance(made, hold_s + 500)
+    assert made.active == []
+
+
+def test_replicas_that_came_are_what_was_expected_of_them() -> None:
+    made = stage(startup_s=60)
+    made.update(alert("a", at_s=0, fleet=4))
+    out = gone_on(made, 130, fleet=6)
+    assert [(d.outcome.verdict, d.outcome.said) for d in out if d.outcome][:1] == [
+        ("confirmed", "4 -> 6 instances serve")
+    ]
+    assert [d.action for d in made.active] == ["scale_out"]

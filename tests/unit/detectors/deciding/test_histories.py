@@ -86,6 +86,32 @@ class Histories(RuleBasedStateMachine):
     def an_alert_ends(self, id: str) -> None:
         self.hear(resolved(id, self.told[id][-1].revision + 1, at_s=self.clock_s, **self.kept[id]))
 
+    @rule()
+    def runtimes_obey(self) -> None:
+        """Another build serves where we asked for it: told as a fact."""
+        switched = sorted(
+            {
+                d.target.instance
+                for d in self.reader.active.values()
+                if d.action in ("failover", "fallback_precision") and d.target.instance != "*"
+            }
+        )
+        if switched:
+            id = f"s{next(self.numbers)}"
+            told = {"kind": "engine_regression", "severity": "info", "p99": 1.0}
+            self.hear(
+                alert(
+                    id,
+                    1,
+                    "engine_change",
+                    self.clock_s,
+                    instances=switched,
+                    began_s=self.clock_s,
+                    fleet=FLEET,
+                    **told,
+                )
+            )
+
     @rule(id=alerts, which=st.integers(0, 9))
     def an_alert_is_repeated(self, id: str, which: int) -> None:
         before = self.stage.dump()
@@ -93,7 +119,7 @@ class Histories(RuleBasedStateMachine):
         assert self.stage.update(told[which % len(told)]) == Said([], [])
         assert self.stage.dump() == before
 
-    @rule(passed_s=st.sampled_from([0.5, 5.0, 9.0, 31.0, 61.0, 125.0, 301.0, 900.0, 3700.0]))
+    @rule(passed_s=st.sampled_from([0.5, 5.0, 9.0, 31.0, 61.0, 125.0, 301.0, 601.0, 900.0, 3700.0]))
     def time_passes(self, passed_s: float) -> None:
         self.clock_s += passed_s
 
