@@ -19,7 +19,9 @@ from layerwatch.hosting.settings import load
 from layerwatch.recording.capture import capture
 from layerwatch.recording.open import open_recording
 from layerwatch.recording.parquet import ParquetRecorder, write_parquet
+from layerwatch.recording.recording import Recording
 from layerwatch.recording.tap import Tap
+from layerwatch.recording.trtexec import read_trtexec
 from layerwatch.schemas.errors import Unavailable
 
 _FILE = click.Path(path_type=Path)
@@ -30,6 +32,14 @@ _FILE = click.Path(path_type=Path)
     "--out", type=_FILE, required=True, help="The .parquet file to write; one that exists is replaced."
 )
 @click.option("--from", "source", type=_FILE, help="Convert this recording instead of reading Kafka.")
+@click.option(
+    "--from-trtexec",
+    "exports",
+    type=_FILE,
+    multiple=True,
+    metavar="FILE",
+    help="Convert what trtexec exported: repeat it for --exportTimes, --exportProfile, --exportLayerInfo.",
+)
 @click.option("--duration", type=Positive(), metavar="S", help="Stop after this many seconds.")
 @click.option("--executions", type=click.IntRange(min=1), help="Stop once so many are recorded.")
 @click.option("--from-start", is_flag=True, help="Begin with the oldest messages that Kafka still has.")
@@ -37,6 +47,7 @@ _FILE = click.Path(path_type=Path)
 def command(
     out: Path,
     source: Path | None,
+    exports: tuple[Path, ...],
     duration: float | None,
     executions: int | None,
     from_start: bool,
@@ -45,18 +56,24 @@ def command(
     """Record what agents publish, until Ctrl-C unless a limit is given."""
     if out.suffix != ".parquet":
         raise click.BadParameter(f"{out} must end in .parquet", param_hint="--out")
-    if source is not None and (duration is not None or executions is not None or from_start):
+    if source is not None and exports:
+        raise click.UsageError("--from and --from-trtexec are two sources: take one")
+    if (source is not None or exports) and (duration is not None or executions is not None or from_start):
         raise click.UsageError(
-            "--from converts a whole file: leave out --duration, --executions, --from-start"
+            "--from or --from-trtexec converts a whole file: leave out --duration, --executions, --from-start"
         )
     began_s = time.monotonic()
-    summary = _convert(source, out) if source else _from_kafka(out, duration, executions, from_start)
+    if exports:
+        summary = _convert(read_trtexec(exports, out.stem), out)
+    elif source:
+        summary = _convert(open_recording(source), out)
+    else:
+        summary = _from_kafka(out, duration, executions, from_start)
     summary |= {"bytes": out.stat().st_size, "seconds": round(time.monotonic() - began_s, 3), "out": str(out)}
     click.echo(json.dumps(summary) if as_json else ", ".join(f"{k} {v}" for k, v in summary.items()))
 
 
-def _convert(source: Path, out: Path) -> dict[str, Any]:
-    recording = open_recording(source)
+def _convert(recording: Recording, out: Path) -> dict[str, Any]:
     with Progress("convert", recording.executions) as progress:
         write_parquet(recording, out, progress)
     return {"messages": len(recording.batches), "executions": recording.executions}

@@ -57,6 +57,7 @@ class Run:
     gpu: str = ""
     input_name: str = "input"
     boot_ms: int = field(default=0)
+    host_ms: NDArray[np.float32] | None = None
 
 
 def cut(run: Run) -> Iterator[ProfileBatch]:
@@ -125,6 +126,7 @@ def _message(
         profile_index=run.profile[part].astype("u1").tobytes(),
         flags=run.flags[part].tobytes(),
         end_to_end_ms=run.end_to_end_ms[part].astype("<f4").tobytes(),
+        host_ms=run.host_ms[part].astype("<f4").tobytes() if run.host_ms is not None else b"",
         layers=[block for table in run.layers if (block := _block(table, engine, begin, end))],
         counters=counters.astype("<f8").tobytes(),
         precision=_precision(run.precision, begin, end)
