@@ -17,6 +17,7 @@ from layerwatch.recording.pace import Pace
 from layerwatch.recording.publish import publish
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.codec import Reader
+from layerwatch.schemas.engines import manifest_key
 from layerwatch.schemas.errors import Unavailable
 from layerwatch.schemas.profiles import ProfileBatch
 from layerwatch.schemas.topics import ENGINES, PROFILES
@@ -76,7 +77,7 @@ def test_manifests_are_settled_before_the_first_message(rebuild: Recording) -> N
     topics = [topic for topic, _, _ in producer.log]
     assert topics == [ENGINES] * 3 + [PROFILES] * len(rebuild.batches)
     assert producer.flushed_at[0] == 3
-    assert [key.decode() for _, key, _ in producer.log[:3]] == [m.engine for m in rebuild.manifests]
+    assert [key.decode() for _, key, _ in producer.log[:3]] == [manifest_key(m) for m in rebuild.manifests]
     assert {key for _, key, _ in producer.log[3:]} == {b"rebuild-h200-0"}
 
 

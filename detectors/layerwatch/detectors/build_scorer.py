@@ -96,6 +96,12 @@ class BuildScorer:
         """Executions that the end-to-end baseline rests on."""
         return self._end_to_end.seen
 
+    def describe(self, manifest: Manifest) -> None:
+        """The build's manifest as it is known now: profiles that no runtime had run before may have come."""
+        if manifest is not self._manifest:
+            self._manifest = manifest
+            self._names |= {p.profile: p.layers for p in manifest.profiles if p.profile not in self._lanes}
+
     def update(self, batch: Executions, models: Models) -> list[Episode]:
         """Judge a batch; the open episode as it stands, and those that closed within the batch."""
         self._gpu.push(batch.counters)

@@ -13,7 +13,7 @@ from layerwatch.detectors.service_stage import ServiceStage
 from layerwatch.schemas.alerts import Alert
 from layerwatch.schemas.control import Control
 from layerwatch.schemas.decisions import Decision
-from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.engines import Manifest, merged
 from layerwatch.schemas.profiles import ProfileBatch
 
 
@@ -40,7 +40,7 @@ class Pipeline:
         self.orders: list[Control] = []  # what the latest message led to for `layerwatch.control`
 
     def manifest(self, manifest: Manifest) -> None:
-        self._manifests[manifest.engine] = manifest
+        self._manifests[manifest.engine] = merged(self._manifests.get(manifest.engine), manifest)
 
     def update(self, batch: ProfileBatch) -> tuple[list[Alert], list[Decision]]:
         """What a message adds to the alerts and decisions topics; raises InvalidRecord, and nothing has changed then."""

@@ -71,6 +71,7 @@ class Scorer:
         executions = executions_of(batch, manifest)
         episodes = self._switch(batch.instance, batch.service, manifest, batch.window_start_s)
         build = self._builds[batch.engine]
+        build.describe(manifest)
         episodes += build.update(executions, self.models)
         if batch.state in ("leaving", "crashed"):
             episodes = [ep for ep in episodes if ep.closed_s is not None] + build.close(executions.clock_s)

@@ -17,7 +17,7 @@ from layerwatch.agent.sinks import Sink
 from layerwatch.agent.watched import NOWHERE, WatchedRuntime
 from layerwatch.schemas.codec import encode
 from layerwatch.schemas.control import Control
-from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.engines import Manifest, manifest_key
 from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.runtimes import ABOUT_NAME
 from layerwatch.schemas.topics import ENGINES, PROFILES
@@ -175,7 +175,7 @@ class Agent:
             found = msgspec.structs.replace(found, profiles=[more[number] for number in sorted(more)])
         if found != known:
             self._engines[found.engine] = found
-            self._sink.offer(ENGINES, found.engine.encode(), encode(found))
+            self._sink.offer(ENGINES, manifest_key(found).encode(), encode(found))
 
     def _scan(self, now_s: float) -> None:
         for token, runtime in list(self.runtimes.items()):

@@ -18,7 +18,7 @@ from layerwatch.hosting.settings import Settings
 from layerwatch.schemas import topics
 from layerwatch.schemas.baselines import BaselineRecord
 from layerwatch.schemas.codec import Reader
-from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.engines import Manifest, merged
 from layerwatch.schemas.errors import InvalidRecord, MissingManifest, Unavailable
 from layerwatch.schemas.models import ModelRecord
 
@@ -88,7 +88,7 @@ class Catalogue:
         try:
             if record.topic == topics.ENGINES:
                 manifest = self._read_manifest.decode(record.value or b"")
-                self.manifests[manifest.engine] = manifest
+                self.manifests[manifest.engine] = merged(self.manifests.get(manifest.engine), manifest)
                 self._given_up.discard(manifest.engine)
             elif record.topic == topics.BASELINES:
                 self.priors.take(self._read_baseline.decode(record.value or b""))

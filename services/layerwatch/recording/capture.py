@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from layerwatch.schemas.codec import Reader
-from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.engines import Manifest, merged
 from layerwatch.schemas.errors import InvalidRecord, Unavailable
 from layerwatch.schemas.profiles import ProfileBatch
 
@@ -92,7 +92,7 @@ def _record(value: bytes | None, recorder: Recorder, captured: Captured) -> None
 
 
 def _manifests(source: Source, captured: Captured) -> dict[str, Manifest]:
-    found = {}
+    found: dict[str, Manifest] = {}
     for value in source.engines():
         if value is None:  # a tombstone: the build was forgotten on purpose
             continue
@@ -101,7 +101,7 @@ def _manifests(source: Source, captured: Captured) -> dict[str, Manifest]:
         except InvalidRecord as error:
             _left_out(captured, error)
         else:
-            found[manifest.engine] = manifest
+            found[manifest.engine] = merged(found.get(manifest.engine), manifest)
     return found
 
 

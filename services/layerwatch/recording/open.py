@@ -11,7 +11,7 @@ from layerwatch.recording.parquet import read_parquet
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas import message_log
 from layerwatch.schemas.codec import Reader
-from layerwatch.schemas.engines import Manifest
+from layerwatch.schemas.engines import Manifest, merged
 from layerwatch.schemas.errors import ConfigError, InvalidRecord
 from layerwatch.schemas.profiles import ProfileBatch
 from layerwatch.schemas.topics import ENGINES, PROFILES
@@ -43,7 +43,7 @@ def open_recording(path: Path, service: str | None = None, instance: str | None 
 
 
 def _from_log(path: Path) -> Recording:
-    """What an agent wrote instead of sending it; of a build's manifests the last."""
+    """What an agent wrote instead of sending it; the manifests of a build as one."""
     manifests: dict[str, Manifest] = {}
     batches = []
     try:
@@ -51,7 +51,7 @@ def _from_log(path: Path) -> Recording:
             for message in message_log.read_messages(file):
                 if message.topic == ENGINES:
                     manifest = _MANIFESTS.decode(message.value)
-                    manifests[manifest.engine] = manifest
+                    manifests[manifest.engine] = merged(manifests.get(manifest.engine), manifest)
                 elif message.topic == PROFILES:
                     batches.append(_BATCHES.decode(message.value))
     except (OSError, InvalidRecord) as error:

@@ -12,6 +12,7 @@ from layerwatch.recording.outbox import Outbox, Producer
 from layerwatch.recording.pace import Pace
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.codec import encode
+from layerwatch.schemas.engines import manifest_key
 from layerwatch.schemas.profiles import ProfileBatch
 from layerwatch.schemas.topics import ENGINES, PROFILES
 
@@ -43,7 +44,7 @@ def publish(
     """
     outbox = Outbox(producer)
     for manifest in recording.manifests:
-        outbox.send(ENGINES, manifest.engine, encode(manifest))
+        outbox.send(ENGINES, manifest_key(manifest), encode(manifest))
     outbox.settle()
     pace = Pace(speed, min(batch.window_start_s for batch in recording))
     boots = _Boots(boot_ms)

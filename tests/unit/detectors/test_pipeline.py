@@ -143,3 +143,24 @@ def test_two_instances_of_a_service_share_their_alerts() -> None:
     last = check_revisions(alerts)
     assert len(last) == len({alert.id for alert in told(name)[0]})
     assert all(len(alert.instances) == 2 for alert in last.values())
+
+
+def test_a_profile_that_a_later_manifest_describes_is_judged_as_if_it_had_been_known() -> None:
+    """The second profile runs only after thousands of executions: its manifest need not be there before."""
+    whole = recording("shape-jump-h200")
+    (manifest,) = whole.manifests
+    first = next(n for n, batch in enumerate(whole) if any(block.profile == 1 for block in batch.layers))
+    told: list[list[Alert]] = []
+    for parts in (False, True):
+        pipeline, alerts = Pipeline(models()), []
+        pipeline.manifest(
+            msgspec.structs.replace(manifest, profiles=manifest.profiles[:1]) if parts else manifest
+        )
+        for number, batch in enumerate(whole):
+            if parts and number == first:
+                pipeline.manifest(msgspec.structs.replace(manifest, profiles=manifest.profiles[1:]))
+            alerts += pipeline.update(batch)[0]
+        told.append(alerts)
+    assert first > 30
+    assert told[0]
+    assert told[1] == told[0]
