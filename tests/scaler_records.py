@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from layerwatch.hosting import kafka
+from layerwatch.hosting.settings import Settings
+from layerwatch.schemas.codec import encode_json
 from layerwatch.schemas.decisions import Decision, Target
 from layerwatch.schemas.load import Load
 from layerwatch.schemas.times import rfc3339
+from layerwatch.schemas.topics import DECISIONS_CURRENT, LOAD
 
 
 def load(at_s: float, service: str = "s", **changes: Any) -> Load:
@@ -48,3 +54,26 @@ def decision(at_s: float, service: str = "s", **changes: Any) -> Decision:
         "expires_at": rfc3339(at_s + 300),
     }
     return Decision(**(fields | changes))
+
+
+def publish(settings: Settings, *records: Load | Decision) -> None:
+    with publisher(settings) as send:
+        send(*records)
+
+
+@contextmanager
+def publisher(settings: Settings) -> Iterator[Callable[..., None]]:
+    """A function that sends records and waits until Kafka has them."""
+    producer: Any = kafka.producer(settings)
+
+    def send(*records: Load | Decision) -> None:
+        for record in records:
+            topic = LOAD if isinstance(record, Load) else DECISIONS_CURRENT
+            key = record.service if isinstance(record, Load) else record.target.key
+            producer.send(topic, key=key.encode(), value=encode_json(record))
+        producer.flush(30)
+
+    try:
+        yield send
+    finally:
+        kafka.abandon(producer)

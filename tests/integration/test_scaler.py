@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,17 @@ from typing import Any
 import pytest
 from brokers import free_port, make_settings
 from keda import Keda, keda
-from scaler_records import decision, load
-from stack import RECOVERY_S, Service, running
+from scaler_records import decision, load, publish
+from stack import RECOVERY_S, SHAPE_JUMP, Service, patient_settings, running, send_slowly
+from stack import load as load_recording
 from waiting import wait_until
 
 from layerwatch.broker.local import LocalBroker
-from layerwatch.hosting import kafka
+from layerwatch.detectors.load.block import BLOCK_S
+from layerwatch.hosting import topics
 from layerwatch.hosting.kill_switch import KillSwitch
 from layerwatch.hosting.settings import Settings
 from layerwatch.scaler.proto.__main__ import write
-from layerwatch.schemas.codec import encode_json
-from layerwatch.schemas.decisions import Decision
-from layerwatch.schemas.load import Load
-from layerwatch.schemas.topics import DECISIONS_CURRENT, LOAD
 
 pytestmark = pytest.mark.kafka
 
@@ -53,29 +51,6 @@ def scaler(settings: Settings) -> Iterator[Service]:
     with running(service):
         service.wait_ready()
         yield service
-
-
-def publish(settings: Settings, *records: Load | Decision) -> None:
-    with publisher(settings) as send:
-        send(*records)
-
-
-@contextmanager
-def publisher(settings: Settings) -> Iterator[Callable[..., None]]:
-    """A function that sends records and waits until Kafka has them."""
-    producer: Any = kafka.producer(settings)
-
-    def send(*records: Load | Decision) -> None:
-        for record in records:
-            topic = LOAD if isinstance(record, Load) else DECISIONS_CURRENT
-            key = record.service if isinstance(record, Load) else record.target.key
-            producer.send(topic, key=key.encode(), value=encode_json(record))
-        producer.flush(30)
-
-    try:
-        yield send
-    finally:
-        kafka.abandon(producer)
 
 
 def _replicas(scaler: Service, service: str) -> float:
@@ -118,8 +93,6 @@ def _wait_for_value(client: Keda, value: int) -> None:
 def test_the_kill_switch_is_neutral_with_kafka_up_or_down(
     own_broker: LocalBroker, tmp_path: Path, port: int
 ) -> None:
-    from layerwatch.hosting import topics
-
     settings = make_settings(own_broker, tmp_path, scaler={"grpc_port": port}, decision={"mode": "enforce"})
     topics.ensure(settings)
     scaler = Service("scaler", settings)
@@ -136,55 +109,56 @@ def test_the_kill_switch_is_neutral_with_kafka_up_or_down(
         assert 'layerwatch_recommended_replicas{service="s"} 0.0' in scaler.metrics()
 
 
-def test_killed_three_times_while_load_comes_it_ends_where_an_unbroken_one_does(
+SAID = """
+[services.replayed]
+mode = "enforce"
+target_latency_ms = 8
+min_replicas = 2
+"""
+
+
+def test_killed_three_times_in_a_replay_it_ends_where_an_unbroken_one_does(
     fresh_kafka: LocalBroker, tmp_path: Path
 ) -> None:
-    kill_at_random_moments(fresh_kafka, tmp_path, kills=3, seed=7)
-
-
-def kill_at_random_moments(broker: LocalBroker, tmp_path: Path, kills: int, seed: int) -> None:
-    """Two scalers, one of them killed: at the end both say the same of every service."""
-    chance = random.Random(seed)
-    homes = tmp_path / "unbroken", tmp_path / "killed"
-    both = []
-    for home in homes:
-        home.mkdir()
-        # Records are as old as the test is long: old news is not what is tested here.
-        scaler = {"grpc_port": free_port(), "stale_s": 3600}
-        both.append(
-            Service("scaler", make_settings(broker, home, scaler=scaler, decision={"mode": "enforce"}))
-        )
-    unbroken, killed = both
-    names = [f"chaos-{seed}-{number}" for number in range(20)]
-    with running(*both), publisher(unbroken.settings) as send:
-        unbroken.wait_ready()
-        for epoch in range(1, kills + 1):
-            killed.wait_ready()
-            send(*(record for name in names for record in _some(name, epoch, chance)))
-            time.sleep(chance.uniform(0, 0.5))
-            killed.kill()
-            send(*(record for name in chance.sample(names, 5) for record in _some(name, epoch, chance)))
-            killed.start()
+    recording, last_s = load_recording(SHAPE_JUMP, "replayed", "replayed-0"), _last_block_s(SHAPE_JUMP)
+    file = tmp_path / "services.toml"
+    file.write_text(SAID)
+    # A replay's times are those of the recording: how old they are is not what is tested here.
+    said: dict[str, Any] = {"services": file, "scaler": {"stale_s": 1e10}}
+    processor = Service("processor", patient_settings(fresh_kafka, tmp_path / "processor", **said))
+    unbroken, killed = (
+        Service("scaler", patient_settings(fresh_kafka, tmp_path / name, **_with_port(said)))
+        for name in ("unbroken", "killed")
+    )
+    chance = random.Random(11)
+    with running(processor, unbroken, killed), ThreadPoolExecutor() as pool:
+        processor.wait_ready()
         killed.wait_ready()
+        sending = pool.submit(send_slowly, processor.settings, recording, 6.0)
+        for _ in range(3):
+            time.sleep(chance.uniform(0, 2))
+            killed.kill()
+            killed.start()
+        sending.result()
+        for scaler in (unbroken, killed):
+            wait_until(partial(_judged_until, scaler, last_s), "the last block is told", RECOVERY_S)
+        told = [{line for line in s.metrics() if '"replayed"' in line} for s in (unbroken, killed)]
+    assert told[0] == told[1]
+    assert any(line.startswith("layerwatch_recommended_replicas") for line in told[0])
 
-        def told(service: Service) -> set[str]:
-            return {line for line in service.metrics() if f"chaos-{seed}-" in line}
 
-        last = f"chaos-{seed}-last"
-        send(load(time.time(), last))
-        for service in both:
-            wait_until(partial(_replicas, service, last), "the end is read", RECOVERY_S)
-        assert len({line for line in told(unbroken) if "recommended" in line}) == len(names) + 1
-        assert told(killed) == told(unbroken)
+def _with_port(said: dict[str, Any]) -> dict[str, Any]:
+    return {**said, "scaler": {**said["scaler"], "grpc_port": free_port()}}
 
 
-def _some(name: str, epoch: int, chance: random.Random) -> list[Load | Decision]:
-    now_s, parameters = time.time(), {"replicas": chance.randint(2, 30)}
-    status, revision = chance.choice(["active", "withdrawn"]), chance.randint(1, 9)
-    return [
-        load(now_s, name, replicas=chance.randint(1, 20)),
-        decision(now_s, name, epoch=epoch, revision=revision, status=status, parameters=parameters),
-    ]
+def _judged_until(scaler: Service, time_s: float) -> bool:
+    return scaler.metric('layerwatch_last_evaluation_timestamp_seconds{service="replayed"}') == time_s
+
+
+def _last_block_s(path: Path) -> float:
+    """End of the last 15 s that the recording fills."""
+    last = load_recording(path, "replayed", "replayed-0").batches[-1]
+    return last.window_end_s // BLOCK_S * BLOCK_S
 
 
 def test_the_generated_module_is_that_of_the_proto_file(tmp_path: Path) -> None:
