@@ -37,6 +37,7 @@ class Bed:
                 "agent": {"http_port": free_port(), "folder": folder / "shared"},
                 "decision": {"http_port": free_port()},
                 "history": {"http_port": free_port()},
+                "scaler": {"http_port": free_port(), "grpc_port": free_port()},
                 "log": {"level": "error", "format": "json"},
             }
         )

@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
+import autoscaling
 import beside_the_runtime
 import control_path
 import decisions
@@ -37,7 +38,16 @@ _START_S = 1_800_000_000.0
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (start_up, throughput, instances, latency, control_path.measure, decide):
+        measures = (
+            start_up,
+            throughput,
+            instances,
+            latency,
+            control_path.measure,
+            decide,
+            autoscaling.measure,
+        )
+        for measure in measures:
             place = Path(folder) / f"{measure.__module__}.{measure.__name__}"
             with bed(place) as machine:
                 measure(machine)

@@ -55,24 +55,25 @@ def command(tuned_on: Path, traces: tuple[Path, ...], startups_s: tuple[float, .
 
 
 _HEAD = (
-    "                               on utilisation         layerwatch      difference, 95 % intervals\n"
-    "start-up  trace                 late  replica-h    late  replica-h   late, points          replica-h, %"
-    "         fell back"
+    f"{'':37} on utilisation       layerwatch    difference, 95 % intervals{'':21} fell  best in hindsight\n"
+    f"start-up  trace{'':25} late      h    late      h    late, points           hours, %{'':16} back    late      h"
 )
 _FOOT = (
-    "\nlate: share of requests over the target latency. Both under the same queue, start-up and scale-in rules;\n"
-    "the settings of each are those that were best on the trace it was tuned on."
+    "\nlate: share of requests over the target latency; h: replica-hours. The queue, start-up and scale-in are the same for both,\n"
+    "and the settings of each are those that were best on the trace that it was tuned on. Best in hindsight: the utilisation\n"
+    "that would have been best on this very trace, which nobody knows beforehand."
 )
 
 
 def _line(row: Row) -> str:
-    late, theirs = row.late / row.requests, row.reactive_late / row.requests
+    late, theirs, best = (n / row.requests for n in (row.late, row.reactive_late, row.hindsight_late))
     return (
-        f"{row.startup_s:>6.0f} s  {row.trace[-20:]:<20} {theirs:>6.2%} {row.reactive_hours:>10.1f}  {late:>6.2%} {row.hours:>10.1f}"
-        f"   {_difference(row.late_difference, 2)}  {_difference(row.hours_difference, 1)}  {row.fallen_back:>5.0%}"
+        f"{row.startup_s:>6.0f} s  {row.trace[-28:]:<28} {theirs:>6.2%} {row.reactive_hours:>6.1f}  {late:>6.2%} {row.hours:>6.1f}"
+        f"    {_difference(row.late_difference, 2)} {_difference(row.hours_difference, 1)} {row.fallen_back:>5.0%}"
+        f"  {best:>6.2%} {row.hindsight_hours:>6.1f}"
     )
 
 
 def _difference(d: Difference, digits: int) -> str:
     text = f"{d.value:+.{digits}f} ({d.low:+.{digits}f} … {d.high:+.{digits}f})"
-    return f"{text:<22}"
+    return f"{text:<23}"
