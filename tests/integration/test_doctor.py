@@ -125,3 +125,18 @@ def test_channels_are_looked_at_and_the_notifier_only_where_there_are_some(tmp_p
     assert _found(settings)["channels"].found == "pager (pagerduty)"
     services.write_text("[channels.pager]\n")
     assert _found(settings)["services"].state == "fail"
+
+
+@pytest.mark.parametrize(
+    ("said", "scaled"),
+    [
+        ("[services.a]\ntarget_latency_ms = 5.0\n", True),
+        ('[defaults]\nmode = "enforce"\n', True),
+        ('[services.a]\nmode = "advise"\n', False),
+    ],
+)
+def test_the_scaler_runs_once_there_is_a_number_to_tell(tmp_path: Path, said: str, scaled: bool) -> None:
+    services = tmp_path / "services.toml"
+    services.write_text(said)
+    settings = make_settings(new_broker(tmp_path), tmp_path, services=str(services))
+    assert ("scaler" in wanted(settings)) == scaled
