@@ -22,7 +22,8 @@ _LEAST = {
 }
 _TIMES = 1.5  # the largest healthy one
 _FADES = 0.9998  # of what was the largest, at each look: half in an hour
-_ACCEPTED_S = 60.0  # nothing came of it: this is what the instance does now
+_ACCEPTED_S = 30.0  # of such readings in all, and nothing came of it: this is what the instance does
+_GAP_S = 2.0  # between two looks, at most counted
 
 _COLUMNS = [COUNTER_COLUMNS.index(name) for name in _LEAST]
 _TIME = COUNTER_COLUMNS.index("time_s")
@@ -35,7 +36,8 @@ class GpuActivity:
     def __init__(self) -> None:
         self.unusual = False
         self._peak: F64 | None = None  # largest healthy values
-        self._since_s: float | None = None
+        self._unusual_s = 0.0  # in all, since something was last accepted
+        self._looked_s = 0.0
 
     def update(self, readings: F64, warming_up: bool, healthy: bool) -> None:
         """Judge the latest readings, rows of `COUNTER_COLUMNS`, after new ones have come.
@@ -52,20 +54,26 @@ class GpuActivity:
             self._peak = busy if self._peak is None else np.fmax(self._peak, busy)
             return
         self.unusual = bool((busy > np.maximum(_TIMES * self._peak, self._peak + _MARGIN)).any())
-        if not self.unusual:
-            self._since_s = None
-        elif self._since_s is None:
-            self._since_s = now_s
-        accepted = self._since_s is not None and now_s - self._since_s > _ACCEPTED_S
+        if self.unusual and healthy:
+            self._unusual_s += min(max(now_s - self._looked_s, 0.0), _GAP_S)
+        self._looked_s = now_s
+        accepted = self._unusual_s > _ACCEPTED_S
         if healthy and (accepted or not self.unusual):
             self._peak = np.fmax(_FADES * self._peak, busy)
-            self._since_s = None
+        if accepted:
+            self._unusual_s = 0.0
 
     def state(self) -> State:
-        return {"unusual": self.unusual, "peak": self._peak, "since_s": self._since_s}
+        return {
+            "unusual": self.unusual,
+            "peak": self._peak,
+            "unusual_s": self._unusual_s,
+            "looked_s": self._looked_s,
+        }
 
     @classmethod
     def restore(cls, state: State) -> GpuActivity:
         self = cls()
-        self.unusual, self._peak, self._since_s = state["unusual"], state["peak"], state["since_s"]
+        self.unusual, self._peak = state["unusual"], state["peak"]
+        self._unusual_s, self._looked_s = state["unusual_s"], state["looked_s"]
         return self

@@ -94,15 +94,32 @@ def test_a_neighbour_that_is_busy_now_and_then_shows_in_the_counters() -> None:
     assert again.unusual
 
 
-def test_what_nothing_comes_of_is_what_the_instance_does_now() -> None:
+def unusual(every: int) -> list[bool]:
+    """Of each look, every two seconds; the GPU is busy in each `every`-th of them."""
     activity = GpuActivity()
     activity.update(readings({}), warming_up=True, healthy=True)
-    unusual = []
-    for second in range(2, 100, 2):
-        activity.update(readings({4: 9.0, 15: 9.0}, float(second)), warming_up=False, healthy=True)
-        unusual.append(activity.unusual)
-    assert unusual[:30] == [True] * 30
-    assert not any(unusual[33:])
+    found = []
+    for look in range(1, 20 * every + 1):
+        busy = {4: 9.0, 15: 9.0} if look % every == 0 else {}
+        activity.update(readings(busy, 2.0 * look), warming_up=False, healthy=True)
+        found.append(activity.unusual)
+    return found
+
+
+@pytest.mark.parametrize("every", [1, 10])
+def test_what_nothing_comes_of_is_what_the_instance_does(every: int) -> None:
+    found = unusual(every)
+    assert sum(found) == 16  # 30 s in all, whether in one piece or now and then
+    assert found.index(True) == every - 1
+    assert not any(found[16 * every :])
+
+
+def test_while_something_is_wrong_nothing_is_accepted() -> None:
+    activity = GpuActivity()
+    activity.update(readings({}), warming_up=True, healthy=True)
+    for look in range(1, 60):
+        activity.update(readings({4: 9.0, 15: 9.0}, 2.0 * look), warming_up=False, healthy=False)
+        assert activity.unusual
 
 
 def test_counters_that_are_not_there_say_nothing() -> None:
