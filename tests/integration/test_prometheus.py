@@ -153,12 +153,15 @@ def test_alertmanager_gets_groups_and_resolves_an_alert_that_is_there_once_after
     fresh_kafka: LocalBroker, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        sink = Sink()
-        stack.callback(sink.close)
-        (tmp_path / "am").mkdir()
+        sink, spare = Sink(), Sink()
+        for side in (sink, spare):
+            stack.callback(side.close)
+        for name in ("am", "peer"):
+            (tmp_path / name).mkdir()
         manager = stack.enter_context(alertmanager(tmp_path / "am", sink))
+        peer = stack.enter_context(alertmanager(tmp_path / "peer", spare))
         silent_peer = f"http://127.0.0.1:{free_port()}"  # a peer that is away holds up no other
-        settings = settings_for(fresh_kafka, tmp_path, [manager.url, silent_peer])
+        settings = settings_for(fresh_kafka, tmp_path, [manager.url, silent_peer, peer.url])
         service = Service("notify", settings)
         stack.enter_context(running(service))
         service.wait_ready()
@@ -170,6 +173,7 @@ def test_alertmanager_gets_groups_and_resolves_an_alert_that_is_there_once_after
             service.kill()
             service.start()
         wait_until(lambda: len(firing(manager, "am")) == 2, "both alerts are there")
+        wait_until(lambda: len(firing(peer, "am")) == 2, "and at the other peer")
         first = {alert["fingerprint"]: alert["startsAt"] for alert in firing(manager, "am")}
         ends = {alert["endsAt"] for alert in firing(manager, "am")}
         service.kill()
@@ -191,7 +195,8 @@ def test_alertmanager_gets_groups_and_resolves_an_alert_that_is_there_once_after
             publish(settings, "am", id, 2, cause, status="resolved")
         service.kill()
         service.start()
-        wait_until(lambda: firing(manager, "am") == [], "both are resolved")
+        for each in (manager, peer):
+            wait_until(lambda each=each: firing(each, "am") == [], "both are resolved")  # type: ignore[misc]
         wait_until(lambda: set().union(*sink.groups("resolved")) == names, "people hear that they are")
         assert len([group for group in sink.groups("firing") if group == names]) == 1, "told twice"
         assert silent_peer.rpartition("/")[2] in service.health() or "channel_up" in "".join(
