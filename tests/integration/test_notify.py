@@ -46,7 +46,7 @@ def test_it_tells_each_channel_in_its_own_way_and_tells_the_end(
         wait_until(lambda: "RESOLVED" in b.slack.messages[ts]["text"], "Slack's message is marked")
         wait_until(lambda: len(b.told()) == 3, "the webhook hears all")
         assert [event for _, event in b.told()] == ["firing", "updated", "resolved"]
-        assert len(b.slack.threads[ts]) == 2
+        wait_until(lambda: len(b.slack.threads[ts]) == 2, "its thread tells what got worse, and the end")
         assert b.service.metric('layerwatch_notify_sent_total{channel="pager",event="updated"}') == 1
 
 

@@ -79,14 +79,14 @@ class Directory:
 
     def resend(
         self, lane: Lane, secret: str | None, notices: Sequence[Notice], alive: bool, now_s: float
-    ) -> Request | None:
-        """What keeps alerts firing at an Alertmanager, and the watchdog while we are alive; None where nothing is to be sent."""
+    ) -> Request:
+        """What keeps alerts firing at an Alertmanager, and the watchdog while we are alive."""
         found = [alertmanager.watchdog(now_s, self.resend_s)] if alive else []
         for notice in notices:
             if lane.name in self.lanes_of(notice):
                 owner = self.owner(notice.service)
                 found += alertmanager.alerts(notice, self.story(notice), owner, now_s, self.resend_s)
-        return alertmanager.request(lane.url, secret, found) if found else None
+        return alertmanager.request(lane.url, secret, found)
 
 
 def judge(lane: Lane, answer: Answer) -> None:
@@ -110,4 +110,13 @@ def _lanes(name: str, channel: Channel) -> list[Lane]:
     urls = channel.urls or [own[channel.kind]]
     if len(urls) == 1:
         return [Lane(name, name, channel, urls[0])]
-    return [Lane(f"{name}/{urlsplit(url).netloc.rpartition('@')[2]}", name, channel, url) for url in urls]
+    # A path may hold a secret, and a lane's name is a label: of two addresses at one host the second gets a number.
+    hosts = [urlsplit(url).netloc.rpartition("@")[2] for url in urls]
+    places = [
+        f"#{hosts[:index].count(host) + 1}" if host in hosts[:index] else ""
+        for index, host in enumerate(hosts)
+    ]
+    return [
+        Lane(f"{name}/{host}{place}", name, channel, url)
+        for url, host, place in zip(urls, hosts, places, strict=True)
+    ]

@@ -41,7 +41,10 @@ _ENDED_RESENT_S = 300.0
 
 
 class Delivery:
-    """Sends the letters of one lane from `start()` until the process ends. `alive()`: whether alerts are being read."""
+    """Sends the letters of one lane from `start()` until the process ends.
+
+    `alive()`: whether alerts are being read. `ended()` is called when it cannot go on, since the outbox cannot be used.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Delivery:
         metrics: Metrics,
         redaction: Redaction,
         alive: Callable[[], bool],
+        ended: Callable[[], None],
     ) -> None:
         self.lane = lane
         self._directory = directory
@@ -58,6 +62,7 @@ class Delivery:
         self._metrics = metrics
         self._redaction = redaction
         self._alive = alive
+        self._ended = ended
         self._client = httpx.Client(timeout=_TIMEOUT_S)
         self._wake = threading.Event()
         self._failing_since_s: float | None = None
@@ -73,23 +78,32 @@ class Delivery:
         """There may be something to send."""
         self._wake.set()
 
+    @property
+    def going(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def problem(self) -> str | None:
         """What is wrong with this lane; None while all is well, or it is only a hitch."""
         since_s = self._failing_since_s
-        if not self._thread.is_alive():
+        if not self.going:
             return f"channel {self.lane.name}: its thread has ended, see the log"
         if since_s is None or time.monotonic() - since_s < DEAD_S:
             return None
         return f"channel {self.lane.name}: nothing has arrived for {time.monotonic() - since_s:.0f} s: {self._why}"
 
     def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            letter = self._outbox.next_letter(self.lane.name, time.time())
-            if letter is not None:
-                self._deliver(letter)
-            elif not self._resend():
-                self._wake.wait(1.0)
+        try:
+            while True:
+                self._wake.clear()
+                letter = self._outbox.next_letter(self.lane.name, time.time())
+                if letter is not None:
+                    self._deliver(letter)
+                elif not self._resend():
+                    self._wake.wait(1.0)
+        except Exception:  # noqa: BLE001 - whatever it is, the process must not go on without it
+            _log.exception("%s: cannot go on", self.lane.name)
+            self._ended()
 
     def _deliver(self, letter: Letter) -> None:
         try:
@@ -100,7 +114,7 @@ class Delivery:
             self._outbox.bury(letter, str(error), time.time())
             _log.error("%s: notice %s is a dead letter: %s", self.lane.name, letter.notice.id, error)
         except Misconfigured:
-            self._outbox.postpone(letter, time.time() + _MENDED_S)
+            time.sleep(_MENDED_S)  # all the lane's letters would fare like this one
         except Later:
             wait_s = min(_ROUND_S * 2**letter.rounds, _ROUND_MOST_S)
             self._outbox.postpone(letter, time.time() + wait_s)
@@ -112,9 +126,20 @@ class Delivery:
 
     def _send(self, letter: Letter) -> str | None:
         known = self._outbox.receipt(letter)
-        requests = self._directory.requests(self.lane, self._secret(), letter.notice, known, time.time())
+        secret = self._secret()
+        try:
+            requests = self._directory.requests(self.lane, secret, letter.notice, known, time.time())
+        except Exception as error:
+            _log.exception("%s: %s cannot be put into words", self.lane.name, letter.notice.id)
+            raise Refused(f"a defect of layerwatch: {type(error).__name__}") from error
         answers = [self._post(request) for request in requests]
-        return known or receipt(self.lane, answers[0])
+        try:
+            return known or receipt(self.lane, answers[0])
+        except (KeyError, TypeError):  # it has arrived all the same
+            _log.warning(
+                "%s: the answer lacks what later notices of %s need", self.lane.name, letter.notice.incident
+            )
+            return None
 
     def _resend(self) -> bool:
         """Whether it was time to."""
@@ -123,11 +148,12 @@ class Delivery:
             return False
         self._resent_s = now_s
         notices = self._outbox.current(time.time() - _ENDED_RESENT_S)
+        alive = self._alive()
+        if not (notices or alive):
+            return False
 
         def send() -> None:
-            request = self._directory.resend(self.lane, self._secret(), notices, self._alive(), time.time())
-            if request is not None:
-                self._post(request)
+            self._post(self._directory.resend(self.lane, self._secret(), notices, alive, time.time()))
 
         try:
             self._patiently(send)
@@ -164,6 +190,8 @@ class Delivery:
             reply = self._client.post(request.url, json=request.body, headers=dict(request.headers))
         except httpx.HTTPError as error:
             raise Later(f"no answer ({type(error).__name__})") from None  # its text may hold the URL
+        except httpx.InvalidURL:
+            raise Misconfigured("its URL cannot be used: mend it in services.toml") from None
         answer = Answer(
             reply.status_code, reply.headers, self._redaction.clean(reply.text[:2000]), _json(reply)
         )
@@ -173,7 +201,8 @@ class Delivery:
     def _failed(self, error: Undelivered) -> None:
         self._metrics.failed.labels(self.lane.name, type(error).__name__.lower()).inc()
         if isinstance(error, Refused):
-            return  # the lane is well
+            self._recovered()  # the lane is well
+            return
         if str(error) != self._why or self._failing_since_s is None:
             _log.warning("%s: not delivered, trying again: %s", self.lane.name, error)
         self._why = str(error)

@@ -57,7 +57,7 @@ def check(answer: Answer) -> None:
     status = answer.status
     if 200 <= status < 300:
         return
-    why = f"it answers {status}: {answer.text[:200].strip() or HTTPStatus(status).phrase}"
+    why = f"it answers {status}: {answer.text[:200].strip() or 'no more than that'}"
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500 or status == HTTPStatus.REQUEST_TIMEOUT:
         raise Later(why, retry_after_s(answer.headers))
     if status in (401, 403, 404, 405, 410) or 300 <= status < 400:

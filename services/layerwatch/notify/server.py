@@ -66,7 +66,9 @@ def run(settings: Settings) -> None:
     connect = partial(KafkaSource, "layerwatch-notify", settings, (ALERTS, DECISIONS))
     # Silences first: nobody is to be told of what is silenced.
     reading = Reading(connect, outbox, desk, metrics, stopped.set, prepare=orders.wait_loaded)
-    deliveries += [Delivery(lane, directory, outbox, metrics, redaction, reading.alive) for lane in lanes]
+    deliveries += [
+        Delivery(lane, directory, outbox, metrics, redaction, reading.alive, stopped.set) for lane in lanes
+    ]
     health = HealthServer(
         own.http_port,
         metrics.registry,
@@ -84,6 +86,8 @@ def run(settings: Settings) -> None:
         metrics.show(outbox.waiting(), outbox.dead(), names)
     reading.stop(_STOP_S)
     health.close()
+    if not all(delivery.going for delivery in deliveries):
+        raise Unavailable("a channel cannot go on: the log says why; mend that, and start the notifier again")
     if reading.failure is not None:
         raise Unavailable(
             f"the notifier stopped reading the topics ({reading.failure}): the log says more; start it again"

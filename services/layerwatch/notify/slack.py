@@ -33,6 +33,8 @@ _MISCONFIGURED = frozenset(
         "team_access_not_granted",
     ]
 )
+#: Of chat.update: a person has removed the message, or it may no longer be changed. There is nothing to mark then.
+_NOTHING_TO_EDIT = frozenset(["message_not_found", "cant_update_message", "edit_window_closed"])
 #: What passes.
 _LATER = frozenset(
     ["ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"]
@@ -62,6 +64,8 @@ def judge(answer: Answer) -> None:
     if body.get("ok") is True:
         return
     error = str(body.get("error", "an answer that is not Slack's"))
+    if error in _NOTHING_TO_EDIT:
+        return
     if error in _LATER:
         raise Later(f"Slack says {error}")
     if error in _MISCONFIGURED or not body:

@@ -148,6 +148,12 @@ def test_who_is_told_what(tmp_path: Path) -> None:
     assert everyone.lanes_of(notice(severity="critical")) == ["pager", "peers/a:9093", "peers/b:9093"]
 
 
+def test_each_address_of_a_channel_has_a_name_of_its_own_without_its_path() -> None:
+    hook = Channel(kind="webhook", urls=["http://h/secret-1", "http://u:p@h/secret-2", "http://other"])
+    directory = Directory(Services(channels={"hook": hook}), "http://h", None, 60)
+    assert [lane.name for lane in directory.lanes()] == ["hook/h", "hook/h#2", "hook/other"]
+
+
 def test_a_secret_is_in_no_log_line_nor_in_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
     redaction, logger = Redaction(), logging.getLogger("test")
     redaction.learn("0123456789abcdef")

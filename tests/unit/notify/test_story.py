@@ -161,7 +161,7 @@ def answer(status: int, json: Any = None, text: str = "", **headers: str) -> Ans
 @pytest.mark.parametrize(
     ("status", "means"),
     [(429, Later), (500, Later), (503, Later), (408, Later), (401, Misconfigured), (403, Misconfigured),
-     (404, Misconfigured), (302, Misconfigured), (400, Refused), (413, Refused), (422, Refused)],
+     (404, Misconfigured), (302, Misconfigured), (599, Later), (400, Refused), (413, Refused), (422, Refused)],
 )  # fmt: skip
 def test_what_a_status_means(status: int, means: type[Exception]) -> None:
     with pytest.raises(means, match=str(status)):
@@ -194,6 +194,7 @@ def test_what_slack_says_in_a_200(error: str, means: type[Exception]) -> None:
     with pytest.raises(means, match=error):
         slack.judge(answer(200, {"ok": False, "error": error}))
     slack.judge(answer(200, {"ok": True}))
+    slack.judge(answer(200, {"ok": False, "error": "message_not_found"}))  # nothing is left to be marked
     with pytest.raises(Misconfigured):
         slack.judge(answer(200, None))
 
