@@ -1,4 +1,4 @@
-"""layerwatch.load: what a service carries, what is to come, and how many replicas that needs (JSON). Compacted: the last counts."""
+"""layerwatch.load: what a service carries, what is to come, and how many replicas that needs (JSON). The last counts."""
 
 from __future__ import annotations
 

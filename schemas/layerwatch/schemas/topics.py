@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+_MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
 
 ENGINES = "layerwatch.engines"
@@ -31,6 +32,8 @@ class Topic(msgspec.Struct, frozen=True):
     #: Read as a whole by every process instead of being shared out: one partition.
     catalogue: bool = False
     max_message_bytes: int = 1_000_000
+    #: Kafka deletes whole segments: one that is written for long keeps what is older than the retention.
+    segment_ms: int | None = None
 
     def partitions(self, shared_out: int) -> int:
         return 1 if self.catalogue else shared_out
@@ -41,6 +44,8 @@ class Topic(msgspec.Struct, frozen=True):
             config["cleanup.policy"] = "compact"
         else:
             config |= {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        if self.segment_ms is not None:
+            config["segment.ms"] = str(self.segment_ms)
         return config
 
 
@@ -57,7 +62,8 @@ TOPICS = (
     Topic(PROFILES, "instance", _DAY_MS),
     Topic(SIGNALS, "service", _DAY_MS),
     Topic(MODELS, "build/kind/stream", None, catalogue=True),
-    Topic(LOAD, "service", None),
+    # Read as a whole at the start of a reader, and worth nothing once it is a minute old.
+    Topic(LOAD, "service", 30 * _MINUTE_MS, segment_ms=5 * _MINUTE_MS),
     Topic(ALERTS, "service", 30 * _DAY_MS),
     Topic(ALERTS_CURRENT, "alert id", None),
     Topic(DECISIONS, "target", 30 * _DAY_MS),

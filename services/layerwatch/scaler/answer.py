@@ -5,6 +5,7 @@ The number is a floor: an autoscaler takes the largest of all its metrics, so 0 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,9 +44,14 @@ Answer = Known | Unknown
 
 
 def answer(
-    load: Load | None, decisions: Sequence[Decision], said: Said, now_s: float, stale_s: float
+    load: Load | None,
+    decisions: Sequence[Decision],
+    counts: Sequence[tuple[float, int]],
+    said: Said,
+    now_s: float,
+    stale_s: float,
 ) -> Answer:
-    """`decisions` are the last of each target of the service."""
+    """`decisions` are the last of each target of the service; `counts` its instances of late, (unix s, how many), oldest first."""
     if load is None:
         return Unknown(
             "nothing was heard of this service: is its name right, and does `layerwatch processor` run?"
@@ -60,7 +66,7 @@ def answer(
     if said.mode != "enforce":
         return Known(0, False, f"mode {said.mode}: nothing is asked for")
     wishes = [(load.replicas, f"load ({load.basis})")] if load.replicas is not None else []
-    wishes += [_wish(d, load) for d in decisions if holds(d, now_s)]
+    wishes += [_wish(d, load, counts) for d in decisions if holds(d, now_s)]
     asked = [(replicas, why) for replicas, why in wishes if replicas]
     if not asked:
         return Known(0, False, "nothing is asked for")
@@ -73,8 +79,8 @@ def holds(decision: Decision, now_s: float) -> bool:
     return decision.status == "active" and unix_s(decision.expires_at) > now_s
 
 
-def _wish(decision: Decision, load: Load) -> tuple[int, str]:
-    """Replicas that a decision asks for, by itself or over those there are; 0 for none."""
+def _wish(decision: Decision, load: Load, counts: Sequence[tuple[float, int]]) -> tuple[int, str]:
+    """Replicas that a decision asks for: its own number, or those there were when it was made, and one more; 0 for none."""
     if decision.target.domain != "capacity" or decision.target.instance != "*" or decision.mode != "enforce":
         return 0, ""
     if decision.action not in ("scale_out", "hold_scale_in"):
@@ -83,8 +89,18 @@ def _wish(decision: Decision, load: Load) -> tuple[int, str]:
     if isinstance(given, (int, float)) and given >= 1:
         replicas = int(given)
     else:
-        replicas = load.instances + (decision.action == "scale_out")
+        # Never over those there are now: what was added would ask for more.
+        there, remembered = _there(counts, unix_s(decision.issued_at), load)
+        replicas = there + (decision.action == "scale_out" and remembered)
     return replicas, f"{decision.action}: {decision.reason}"
+
+
+def _there(counts: Sequence[tuple[float, int]], at_s: float, load: Load) -> tuple[int, bool]:
+    """Instances at a moment, and whether it is remembered; if not, those of the first moment that is."""
+    if not counts:
+        return load.instances, False
+    place = bisect_right(counts, at_s, key=lambda count: count[0])
+    return (counts[place - 1][1], True) if place else (counts[0][1], False)
 
 
 def _within(replicas: int, said: Said) -> int:

@@ -15,8 +15,12 @@ from layerwatch.schemas import topics
 from layerwatch.schemas.decisions import DECISION_READER, Decision
 from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.load import LOAD_READER, Load
+from layerwatch.schemas.times import unix_s
 
 _log = logging.getLogger(__name__)
+
+#: Of instances' numbers; less than the topic keeps, so that a start remembers as much as who never stopped (s).
+REMEMBERED_S = 1_500.0
 
 
 class Board:
@@ -34,6 +38,7 @@ class Board:
         self._mode, self._stale_s, self._clock = mode, stale_s, clock
         self._lock = threading.Lock()
         self._loads: dict[str, Load] = {}
+        self._counts: dict[str, dict[float, int]] = {}  # instances by service, then by time of their load
         self._decisions: dict[str, dict[str, Decision]] = {}  # by service, then by target
         #: Whether all has been read that was there at the start: before that, nobody is answered.
         self.ready = False
@@ -57,6 +62,11 @@ class Board:
             known = self._loads.get(load.service)
             if known is None or load.at >= known.at:  # RFC 3339 in UTC, all of one length
                 self._loads[load.service] = load
+            counts, at_s = self._counts.setdefault(load.service, {}), unix_s(load.at)
+            counts[at_s] = load.instances
+            newest_s = unix_s(self._loads[load.service].at)
+            for old_s in [s for s in counts if s < newest_s - REMEMBERED_S]:
+                del counts[old_s]
 
     def _take_decision(self, decision: Decision) -> None:
         with self._lock:
@@ -73,7 +83,8 @@ class Board:
         said = self._said(service, now_s)
         with self._lock:
             load, targets = self._loads.get(service), list(self._decisions.get(service, {}).values())
-        return answer(load, targets, said, now_s, self._stale_s)
+            counts = sorted(self._counts.get(service, {}).items()) if targets else []
+        return answer(load, targets, counts, said, now_s, self._stale_s)
 
     def _said(self, service: str, now_s: float) -> Said:
         own = self._services.get(service)

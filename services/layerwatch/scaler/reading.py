@@ -29,7 +29,7 @@ class Source(Protocol):
 
 
 class Reading:
-    """Keeps no position: the topics are compacted, so a start reads the last of everything. `changed()` after each batch."""
+    """Keeps no position: the topics are short, so a start reads them whole. `changed()` after each batch."""
 
     def __init__(
         self,

@@ -12,14 +12,21 @@ from scaler_records import decision, load
 
 from layerwatch.scaler.answer import Known, Said, Unknown, answer
 from layerwatch.schemas.decisions import Target
+from layerwatch.schemas.times import rfc3339
 
 NOW_S = 1_795_341_600.0
 STALE_S = 60.0
 ENFORCE = Said("enforce")
 
 
-def _told(said: Said = ENFORCE, *decisions: Any, age_s: float = 5.0, **changes: Any) -> Known | Unknown:
-    return answer(load(NOW_S - age_s, **changes), decisions, said, NOW_S, STALE_S)
+#: Two instances, then three: what was added once the decision was made.
+COUNTS = [(NOW_S - 600, 2), (NOW_S - 300, 2), (NOW_S - 60, 3), (NOW_S - 5, 3)]
+
+
+def _told(
+    said: Said = ENFORCE, *decisions: Any, age_s: float = 5.0, counts: Any = COUNTS, **changes: Any
+) -> Known | Unknown:
+    return answer(load(NOW_S - age_s, **changes), decisions, counts, said, NOW_S, STALE_S)
 
 
 def _replicas(said: Said = ENFORCE, *decisions: Any, **changes: Any) -> int:
@@ -34,7 +41,7 @@ def test_what_the_load_needs_is_asked_for() -> None:
 
 
 def test_nothing_known_and_old_news_are_no_zero() -> None:
-    assert isinstance(answer(None, [], ENFORCE, NOW_S, STALE_S), Unknown)
+    assert isinstance(answer(None, [], [], ENFORCE, NOW_S, STALE_S), Unknown)
     assert isinstance(_told(age_s=61.0), Unknown)
     assert isinstance(_told(Said("enforce", hands_off="killed"), age_s=61.0), Unknown)
     assert isinstance(_told(Said("shadow"), age_s=61.0), Unknown)
@@ -67,10 +74,18 @@ def test_a_lease_that_has_run_out_asks_for_nothing() -> None:
     assert _replicas(ENFORCE, decision(NOW_S - 301, parameters={"replicas": 7})) == 5
 
 
-def test_without_a_plan_decisions_count_over_the_instances_there_are() -> None:
+def test_without_a_number_a_decision_counts_over_the_instances_there_were_when_it_was_made() -> None:
     assert _replicas(replicas=None) == 0
-    assert _replicas(ENFORCE, decision(NOW_S), replicas=None) == 4
-    assert _replicas(ENFORCE, decision(NOW_S, action="hold_scale_in"), replicas=None) == 3
+    made_s = NOW_S - 200
+    assert _replicas(ENFORCE, decision(made_s), replicas=None) == 3, (
+        "2 and one more, though 3 are there by now"
+    )
+    assert _replicas(ENFORCE, decision(made_s, action="hold_scale_in"), replicas=None) == 2
+    long_ago = decision(NOW_S - 3600, expires_at=rfc3339(NOW_S + 60))
+    assert _replicas(ENFORCE, long_ago, replicas=None) == 2, (
+        "nobody remembers: what was added asks for no more"
+    )
+    assert _replicas(ENFORCE, long_ago, replicas=None, counts=[]) == 3
 
 
 @given(st.integers(1, 50), st.integers(0, 20), st.integers(1, 40), st.integers(1, 60))

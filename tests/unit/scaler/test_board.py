@@ -127,3 +127,12 @@ def test_the_numbers_are_those_of_the_contract_and_vanish_when_stale(tmp_path: P
     assert bed.samples()["layerwatch_decision_active['enforce', 's', 'scale_out']"] == 0.0, (
         "the lease has run out"
     )
+
+
+@given(st.permutations(range(12)))
+def test_what_is_added_for_a_decision_asks_for_no_more_in_whatever_order_it_is_read(order: list[int]) -> None:
+    bed = _Bed(Path("/nonexistent"))
+    loads = [load(NOW_S - 400 + 60 * i, instances=3 + (i > 6) * (i - 6), replicas=None) for i in range(12)]
+    bed.now_s = NOW_S + 270
+    bed.take(decision(NOW_S - 10), *(loads[i] for i in order))
+    assert bed.replicas() == 4, "3 when it was made, and one more"
