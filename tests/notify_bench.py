@@ -62,7 +62,7 @@ class Bench:
             urls = ["{self.webhook.url}/hook"]
             secret_file = "{self.keys["hook"][0]}"
         """)
-        times = {"gather_s": GATHER_S, "hold_s": HOLD_S} | notify
+        times = {"gather_s": GATHER_S, "hold_s": 1.0} | notify
         self.settings: Settings = make_settings(broker, home, services=str(services), notify=times)
         self.service = Service("notify", self.settings)
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from notify_bench import assert_told_as_by_an_unbroken_run, bench, kill_again_and_again, play
+from notify_bench import HOLD_S, assert_told_as_by_an_unbroken_run, bench, kill_again_and_again, play
 from stack import running
 
 from layerwatch.broker.local import LocalBroker
@@ -30,7 +30,7 @@ def test_killed_fifty_times_it_tells_what_an_unbroken_run_tells_and_pages_nobody
         home.mkdir()
         moments_s = sorted(chance.uniform(0, _REPLAY_S) for _ in range(_A_REPLAY))
         with (
-            bench(fresh_kafka, home, f"chaos-{number}") as b,
+            bench(fresh_kafka, home, f"chaos-{number}", hold_s=HOLD_S) as b,
             running(b.service),
             ThreadPoolExecutor() as pool,
         ):

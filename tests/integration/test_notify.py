@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from history_records import decision_json
 from msgspec.structs import replace
-from notify_bench import assert_told_as_by_an_unbroken_run, bench, kill_again_and_again, play
+from notify_bench import HOLD_S, assert_told_as_by_an_unbroken_run, bench, kill_again_and_again, play
 from other_sides import Reply
 from stack import running
 from waiting import wait_until
@@ -152,7 +152,11 @@ def test_killed_at_random_moments_it_ends_as_an_unbroken_run_and_nobody_is_paged
     fresh_kafka: LocalBroker, tmp_path: Path
 ) -> None:
     chance = random.Random(7)
-    with bench(fresh_kafka, tmp_path, "killed") as b, running(b.service), ThreadPoolExecutor() as pool:
+    with (
+        bench(fresh_kafka, tmp_path, "killed", hold_s=HOLD_S) as b,
+        running(b.service),
+        ThreadPoolExecutor() as pool,
+    ):
         b.service.wait_ready()
         playing = pool.submit(play, b, chance)
         kill_again_and_again(b, sorted(chance.uniform(0, 8) for _ in range(3)))

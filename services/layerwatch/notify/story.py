@@ -107,7 +107,9 @@ def _where(notice: Notice, worst: Alert) -> str:
     instances = sorted({name for alert in notice.alerts for name in alert.instances})
     named = ", ".join(instances[:_INSTANCES])
     more = f" and {len(instances) - _INSTANCES} more" if len(instances) > _INSTANCES else ""
-    count = f"{len(instances)} instances: " if len(instances) > 1 else ""
+    fleet = max((alert.fleet or 0 for alert in notice.alerts), default=0)
+    of = f" of {fleet}" if fleet >= len(instances) else ""
+    count = f"{len(instances)}{of} instances: " if of or len(instances) > 1 else ""
     on = " ".join(text for text in (worst.host and f"host {worst.host},", worst.gpu) if text)
     return f"{count}{named}{more}" + (f"; {on}" if on else "")
 
@@ -149,4 +151,6 @@ def _why(alert: Alert) -> str:
 def _decision(decision: Decision) -> str:
     with_what = "".join(f", {name} {value}" for name, value in sorted(decision.parameters.items()))
     state = "" if decision.status == "active" else f", {decision.status}"
-    return f"{decision.action}{with_what}{state} ({_MODES.get(decision.mode, decision.mode)})"
+    said = f"{decision.action}{with_what}{state} ({_MODES.get(decision.mode, decision.mode)})"
+    outcome = decision.outcome
+    return said if outcome is None else f"{said}, {outcome.verdict}: {outcome.said}"

@@ -72,6 +72,15 @@ def test_the_end_says_how_long_it_was_and_how_often_it_came_back() -> None:
     )
 
 
+def test_it_says_how_much_of_the_fleet_and_what_came_of_what_was_decided() -> None:
+    came = {"verdict": "confirmed", "said": "p99 1.1x after 40 s", "judged_at": rfc3339(START_S)}
+    decided = [DECISION_READER.decode(decision_json(mode="enforce", status="withdrawn", outcome=came))]
+    alerts = [ALERT_READER.decode(alert_json(fleet=12))]
+    facts = dict(tell(notice(alerts=alerts, decisions=decided), LINKS).facts)
+    assert facts["Where"] == "1 of 12 instances: bert-qa-0; host gpu-17, GPU-1"
+    assert facts["Decided"] == "scale_out, replicas 6, withdrawn (enforced), confirmed: p99 1.1x after 40 s"
+
+
 def test_what_is_not_known_is_left_out_and_long_things_are_cut() -> None:
     alert = ALERT_READER.decode(alert_json(summary="x" * 500, layers=[], causes=[], host="", gpu=""))
     told = tell(notice(alerts=[alert], decisions=[]), Links("http://h"))
