@@ -29,6 +29,8 @@ Shapes = Mapping[str, Sequence[int]]
 #: Shapes and contexts that a thread remembers; beyond, it begins anew.
 _MAX_SHAPES = 4096
 _MAX_CONTEXTS = 256
+#: Shapes that are remembered with a context, so that one may follow another quickly.
+_MAX_OTHERS = 256
 #: Executions of a thread whose end has not come yet, where the caller does not wait.
 _MAX_PENDING = 64
 #: A thread whose next execution begins within this time after the last one is busy, and leaves the last record to it (ns).
@@ -42,17 +44,22 @@ class _Shape(NamedTuple):
     cell: object  # executions of one cell share their samples
 
 
+class Known(NamedTuple):
+    """A shape with a profile, as a context ran it before."""
+
+    look: Look
+    shape: _Shape
+    shapes: object  # as the caller gave them, where equal ones are this shape
+
+
 class _Seen:
     """A context as this thread saw it last."""
 
-    __slots__ = ("look", "shape", "shapes", "since_change")
+    __slots__ = ("known", "others", "since_change")
 
-    def __init__(self, look: Look, shape: _Shape) -> None:
-        self.look = look
-        self.shape = shape
-        self.shapes: object = (
-            _NO_SHAPES  # as the caller gave them, where the same again means that nothing has changed
-        )
+    def __init__(self, known: Known) -> None:
+        self.known = known
+        self.others: dict[object, Known] = {}  # by shapes
         self.since_change = 0
 
 
@@ -96,17 +103,15 @@ class Lane:
         shape = self._shape(run.shapes, context)
         profile = 0 if self.one_profile else int(context.active_optimization_profile)
         seen = self.seen.get(id(context))
-        if seen is not None and shape is seen.shape and profile == seen.look.profile:
+        if seen is not None and shape is seen.known.shape and profile == seen.known.look.profile:
             seen.since_change += 1
         else:
-            if seen is not None and profile != seen.look.profile:
+            if seen is not None and profile != seen.known.look.profile:
                 run.flags |= SWITCHED_PROFILE
-            seen = self._meet(id(context), seen, shape, profile)
-        if self._waits:
-            seen.shapes = _kept(run.shapes)
-        run.look = seen.look
+            seen = self._meet(context, seen, shape, profile, run.shapes)
+        run.look = seen.known.look
         run.since_change = seen.since_change
-        if self._is_due(seen.look.stratum):
+        if self._is_due(run.look.stratum):
             self._sampling.claim(run, self.ring)
         if run.twin is not None:
             run.flags = run.flags & ~IN_GRAPH | ON_TWIN
@@ -238,18 +243,36 @@ class Lane:
         made = self._shapes[key] = _Shape(encode_dimensions(tuple(dimensions)), cell)
         return made
 
-    def _meet(self, key: int, seen: _Seen | None, shape: _Shape, profile: int) -> _Seen:
+    def other(self, seen: _Seen, shapes: Shapes | None) -> Known | None:
+        """Other shapes than its last ones that a context ran before; None where they are new, or given as lists."""
+        if shapes is None:
+            return None
+        try:
+            return seen.others.get(tuple(shapes.items()))
+        except TypeError:
+            return None
+
+    def _meet(
+        self, context: Any, seen: _Seen | None, shape: _Shape, profile: int, shapes: Shapes | None
+    ) -> _Seen:
         """A context that is new, or has another shape or profile than before."""
-        if seen is not None:
-            number = seen.look.number
+        if seen is None and len(self.seen) >= _MAX_CONTEXTS:
+            self.seen.clear()
+        if seen is None:
+            number, self._contexts = self._contexts, self._contexts + 1
         else:
-            if len(self.seen) >= _MAX_CONTEXTS:
-                self.seen.clear()
-            number = self._contexts
-            self._contexts += 1
+            number = seen.known.look.number
+        kept = _kept(shapes) if self._waits else None
         stratum = self._sampler.stratum((shape.cell, profile))
-        made = self.seen[key] = _Seen(Look(profile, shape.packed, number, stratum), shape)
-        return made
+        known = Known(Look(profile, shape.packed, number, stratum), shape, kept if kept else _NO_SHAPES)
+        if seen is None:
+            seen = self.seen[id(context)] = _Seen(known)
+        seen.known, seen.since_change = known, 0
+        if kept:
+            if len(seen.others) >= _MAX_OTHERS:
+                seen.others.clear()
+            seen.others[tuple(kept.items())] = known
+        return seen
 
     def _start_event(self, run: FullRun) -> None:
         run.stream = int(run.stream)
@@ -277,8 +300,8 @@ class Lane:
             run.sampled = False
 
 
-def _kept(shapes: Shapes | None) -> object:
-    """A copy that the same shapes are equal to; of lists and the like, which their owner may change, none."""
+def _kept(shapes: Shapes | None) -> dict[str, Sequence[int]] | None:
+    """A copy that the same shapes are equal to; None for lists and the like, which their owner may change."""
     if shapes is None or not all(type(dims) is tuple for dims in shapes.values()):
-        return _NO_SHAPES
+        return None
     return dict(shapes)

@@ -27,7 +27,7 @@ from typing import Any
 from layerwatch.probe.engine_facts import EngineFacts, engine_facts
 from layerwatch.probe.folder import RuntimeFolder, remove_abandoned
 from layerwatch.probe.interfaces import Cuda, Device, Engine
-from layerwatch.probe.lane import Lane, Shapes
+from layerwatch.probe.lane import Known, Lane, Shapes
 from layerwatch.probe.page import GENERATION, Page
 from layerwatch.probe.ring_writer import RingWriter
 from layerwatch.probe.run import FullRun, Run
@@ -245,15 +245,25 @@ class Probe:
         else:
             try:
                 seen = lane.seen.get(id(context))
-                if (
-                    seen is not None
-                    and shapes == seen.shapes
-                    and seen.look.stratum.due is False
-                    and lane.orders[GENERATION] == lane.page.generation
-                    and (lane.one_profile or context.active_optimization_profile == seen.look.profile)
-                ):
-                    seen.since_change = since_change = seen.since_change + 1
-                    return Run(lane, context, seen.look, since_change, IN_GRAPH if graph else 0, request_id)
+                if seen is not None and lane.orders[GENERATION] == lane.page.generation:
+                    known: Known | None = seen.known
+                    if shapes != seen.known.shapes:
+                        known = lane.other(seen, shapes)
+                    if (
+                        known is not None
+                        and known.look.stratum.due is False
+                        and (
+                            lane.one_profile
+                            or context.active_optimization_profile
+                            == known.look.profile
+                            == seen.known.look.profile
+                        )
+                    ):
+                        since_change = 0 if known is not seen.known else seen.since_change + 1
+                        seen.known, seen.since_change = known, since_change
+                        return Run(
+                            lane, context, known.look, since_change, IN_GRAPH if graph else 0, request_id
+                        )
             except Exception:  # noqa: BLE001 - shapes that cannot be compared, say
                 lane.fail()
         return FullRun(lane, context, stream, shapes, IN_GRAPH if graph else 0, request_id)

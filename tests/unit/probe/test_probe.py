@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import weakref
 from collections import Counter
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from fake_tensorrt import LAYERS, FakeContext, FakeCuda, FakeEngine, hot_context, trt
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from listener import Listener
 
 from layerwatch.probe import Probe, lane
@@ -451,3 +454,58 @@ def test_shapes_that_cannot_be_compared_are_counted_and_watched_again(listener: 
     assert probe.counters()["errors"] == 1
     assert {e.dimensions for e in listener.executions()} == {(1, 32)}
     assert len(listener.executions()) == 7
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    runs=st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 1), st.sampled_from([16, 32, 64, 200])), max_size=60
+    ),
+    rate=st.sampled_from([0.0, 0.05, 0.3]),
+    profiles=st.integers(1, 2),
+)
+def test_the_short_way_writes_the_same_records_as_the_long_one(
+    runs: list[tuple[int, int, int]], rate: float, profiles: int
+) -> None:
+    """Shapes given as lists are never known beforehand; as tuples, they are from their second time on."""
+    told = []
+    for kind in (tuple, list):
+        with tempfile.TemporaryDirectory() as folder:
+            listener = Listener(Path(folder) / "shared")
+            engine = FakeEngine(FakeCuda(), profiles=profiles)
+            probe = make_probe(engine, listener.folder, rate=rate)
+            contexts = [hot_context(engine), hot_context(engine)]
+            for number, profile, length in runs:
+                context = contexts[number]
+                context.set_optimization_profile_async(profile % profiles, STREAM)
+                context.set_input_shape("ids", (1, length))
+                with probe.execution(context, STREAM, {"ids": kind((1, length))}) as run:
+                    run.context.execute_async_v3(STREAM)
+                    run.launched()
+                    engine.cuda.finish(STREAM)
+            probe.close()
+            told.append(
+                [
+                    (e.dimensions, e.profile, e.flags, e.context, e.since_change)
+                    for e in (listener.executions() if runs else [])
+                ]
+            )
+            assert probe.counters()["errors"] == 0
+            listener.close()
+    assert len(told[0]) == len(runs)
+    assert told[0] == told[1]
+
+
+def test_the_shapes_that_a_context_remembers_are_bounded(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "_MAX_OTHERS", 3)
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    hot = hot_context(engine)
+    for length in [*range(1, 10), *range(1, 10)]:
+        execute(probe, hot, (1, length))
+    assert [e.dimensions for e in listener.executions()] == 2 * [(1, n) for n in range(1, 10)]
+    assert probe._watch is not None
+    (seen,) = probe._watch.lanes[0].seen.values()
+    assert len(seen.others) <= 3
