@@ -16,6 +16,7 @@ from stack import running
 from waiting import wait_until
 
 from layerwatch.broker.local import LocalBroker
+from layerwatch.notify.outbox import FILE_NAME
 from layerwatch.schemas.codec import encode_json
 from layerwatch.schemas.operations import Operation
 from layerwatch.schemas.times import rfc3339, unix_s
@@ -180,3 +181,26 @@ def test_killed_between_the_other_sides_deed_and_its_answer_it_tells_again_and_n
         wait_until(lambda: b.pagerduty.resolved, "the end")
         assert len(b.pagerduty.pages) == len(b.pagerduty.resolved) == 1
         assert len({heard.headers["idempotency-key"] for heard in b.webhook.heard[:2]}) == 1
+
+
+def test_on_an_empty_disk_it_tells_what_still_fires_by_the_same_key_and_nothing_that_was_over(
+    fresh_kafka: LocalBroker, tmp_path: Path
+) -> None:
+    with bench(fresh_kafka, tmp_path, "wiped") as b, running(b.service):
+        b.service.wait_ready()
+        b.alert(severity="critical", causes=[{"cause": "load", "confidence": 1, "evidence": "seen"}])
+        wait_until(lambda: b.pagerduty.pages, "the first is told")
+        b.alert(revision=2, severity="critical", status="resolved")
+        wait_until(lambda: b.pagerduty.resolved, "and its end")
+        b.alert(id="b", severity="critical")
+        wait_until(lambda: len(b.pagerduty.pages) == 2, "the second is told")
+        heard = len(b.pagerduty.heard)
+        b.service.kill()
+        for path in b.settings.state_dir.glob(f"{FILE_NAME}*"):
+            path.unlink()
+        b.service.start()
+        wait_until(lambda: len(b.pagerduty.heard) > heard, "what fires is told again")
+        b.alert(id="b", revision=2, severity="critical", status="resolved")
+        wait_until(lambda: len(b.pagerduty.resolved) == 2, "its end is told")
+        assert len(b.pagerduty.heard) == heard + 2
+        assert len(b.pagerduty.pages) == 2
