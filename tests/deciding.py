@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from history_records import START_S, alert_json
 
-from layerwatch.detectors.deciding.policy import shipped_policy
+from layerwatch.detectors.deciding.policy import Policy, shipped_policy
 from layerwatch.detectors.deciding.state import Override, Rules
 from layerwatch.schemas.alerts import ALERT_READER, Alert, Cause, DetectorScore, Impact
 from layerwatch.schemas.decisions import Decision
@@ -79,7 +79,8 @@ def override(action: str = "failover", domain: str = "routing", **changes: Any) 
 class Reader:
     """Plays a log as an obedient runtime would, and asserts all that it relies on."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self._policy = policy
         self.active: dict[str, Decision] = {}
         self.issued: list[Decision] = []
         self._last: dict[str, Decision] = {}
@@ -97,8 +98,8 @@ class Reader:
         assert (d.revision, d.status) == (1, "active")
         assert key not in self.active, "two active decisions on one target"
         assert d.epoch > self._epochs[key], "an epoch came again"
-        assert unix_s(d.issued_at) < unix_s(d.expires_at) <= unix_s(d.issued_at) + POLICY.lease_s
-        rule = POLICY.actions[d.action]
+        assert unix_s(d.issued_at) < unix_s(d.expires_at) <= unix_s(d.issued_at) + self._policy.lease_s
+        rule = self._policy.actions[d.action]
         if d.order is None:
             assert len(d.evidence) >= rule.evidence or d.action == "restore"
             self._assert_within_limits(d)
@@ -111,10 +112,10 @@ class Reader:
         ended_s = self._ended_s.get((d.target.key, d.action))
         way_back_failed = d.supersedes is not None and self._last[d.supersedes].action == "restore"
         if ended_s is not None and not way_back_failed:
-            assert at_s - ended_s >= POLICY.actions[d.action].cooldown_s, "within the cooldown"
+            assert at_s - ended_s >= self._policy.actions[d.action].cooldown_s, "within the cooldown"
         counted = [i for i in [*self.issued, d] if i.action in COUNTED and i.order is None]
         hour = [i for i in counted if unix_s(i.issued_at) > at_s - 3600]
-        assert len(hour) <= POLICY.actions_per_hour, "too many actions an hour"
+        assert len(hour) <= self._policy.actions_per_hour, "too many actions an hour"
 
     def _revise(self, before: Decision, d: Decision) -> None:
         key = d.target.key
@@ -127,6 +128,10 @@ class Reader:
             self.active[key] = d
         else:
             assert d.ended_because
-            assert unix_s(d.expires_at) >= unix_s(d.issued_at)
+            lasted_s = unix_s(d.expires_at) - unix_s(d.issued_at)
+            assert lasted_s >= 0
+            assert unix_s(d.expires_at) <= unix_s(before.expires_at), "it held longer than it said"
+            if d.ended_because == "its alerts have ended":
+                assert lasted_s >= self._policy.actions[d.action].dwell_s - 0.001, "within the dwell"
             del self.active[key]
             self._ended_s[key, d.action] = unix_s(d.expires_at)
