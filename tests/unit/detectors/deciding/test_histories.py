@@ -180,8 +180,18 @@ class Histories(RuleBasedStateMachine):
         assert sorted(self.reader.active) == sorted(d.target.key for d in self.stage.active)
         for decision in self.reader.active.values():
             assert decision.mode == self.own_rules.mode
+            assert decision.order is not None or not self.is_taken_over(decision)
         if self.standing.killed:
             assert self.reader.active == {}
+
+    def is_taken_over(self, decision: Decision) -> bool:
+        """Whether an order of a person stands on its target."""
+        return any(
+            order.domain == decision.target.domain
+            and order.instance in ("*", decision.target.instance)
+            and order.until_s > START_S + self.clock_s
+            for order in self.standing.overrides
+        )
 
     @invariant()
     def no_more_of_the_fleet_is_away_than_may_be(self) -> None:
