@@ -24,9 +24,10 @@ _NORMAL: F64 = np.array([NormalDist().inv_cdf((i + 0.5) / _POINTS) for i in rang
 
 def late_share(replicas: int, rate: float, service: ServiceTime, target_s: float) -> float:
     """Share of executions that take longer than the target, queueing included, in the long run; 1 where the queue only grows."""
+    slack = target_s - _times(service)
     for count, waits in _waiting(rate, service.mean_s):
         if count == replicas:
-            return _late(count, waits, rate, service, target_s)
+            return _late(count, waits, rate, service, slack)
     raise AssertionError("counts go on without end")
 
 
@@ -34,9 +35,10 @@ def replicas_for(rate: float, service: ServiceTime, target_s: float, late: float
     """The fewest replicas with which at most `late` of the executions miss the target because they had to wait. At least 1."""
     if rate <= 0:
         return 1
-    unavoidable = float(np.mean(_times(service) > target_s))
+    slack = target_s - _times(service)
+    unavoidable = float(np.mean(slack < 0))
     for count, waits in _waiting(rate, service.mean_s):
-        if _late(count, waits, rate, service, target_s) <= unavoidable + late:
+        if _late(count, waits, rate, service, slack) <= unavoidable + late:
             return count
     raise AssertionError("counts go on without end")
 
@@ -51,14 +53,13 @@ def _waiting(rate: float, mean_s: float) -> Iterator[tuple[int, float]]:
         yield count, 1.0 if load >= count else count * blocked / (count - load * (1 - blocked))
 
 
-def _late(count: int, waits: float, rate: float, service: ServiceTime, target_s: float) -> float:
+def _late(count: int, waits: float, rate: float, service: ServiceTime, slack: F64) -> float:
+    """`slack`: what is left of the target after equally likely service times (s)."""
     spare = count / service.mean_s - rate
     if spare <= 0:
         return 1.0
-    times = _times(service)
-    slack = target_s - times
-    drained = np.exp(-np.maximum(slack, 0.0) * spare * 2 / (1 + service.cv2))
-    return float(np.mean(np.where(slack <= 0, 1.0, waits * drained)))
+    drained = np.exp(np.maximum(slack, 0.0) * (-spare * 2 / (1 + service.cv2)))
+    return float(np.where(slack <= 0, 1.0, waits * drained).mean())
 
 
 def _times(service: ServiceTime) -> F64:
