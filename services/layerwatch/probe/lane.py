@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from layerwatch.probe.interfaces import Cuda
+from layerwatch.probe.known_shapes import Seen, Shape, ShapeBook, Shapes
 from layerwatch.probe.ring_writer import RingWriter
 from layerwatch.probe.run import FullRun, Look
 from layerwatch.probe.sampler import Sampler, Stratum
 from layerwatch.schemas.profiles import IN_GRAPH, ON_TWIN, SWITCHED_PROFILE
-from layerwatch.schemas.ring import UNKNOWN_NS, encode_dimensions
+from layerwatch.schemas.ring import UNKNOWN_NS
 
 if TYPE_CHECKING:
     from layerwatch.probe.run import Run
@@ -24,43 +24,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-Shapes = Mapping[str, Sequence[int]]
-
-#: Shapes and contexts that a thread remembers; beyond, it begins anew.
-_MAX_SHAPES = 4096
+#: Contexts that a thread remembers; beyond, it begins anew.
 _MAX_CONTEXTS = 256
-#: Shapes that are remembered with a context, so that one may follow another quickly.
-_MAX_OTHERS = 256
 #: Executions of a thread whose end has not come yet, where the caller does not wait.
 _MAX_PENDING = 64
 #: A thread whose next execution begins within this time after the last one is busy, and leaves the last record to it (ns).
 _BUSY_NS = 1_000_000
-#: Equal to no shapes at all.
-_NO_SHAPES = object()
-
-
-class _Shape(NamedTuple):
-    packed: bytes  # as in a record
-    cell: object  # executions of one cell share their samples
-
-
-class Known(NamedTuple):
-    """A shape with a profile, as a context ran it before."""
-
-    look: Look
-    shape: _Shape
-    shapes: object  # as the caller gave them, where equal ones are this shape
-
-
-class _Seen:
-    """A context as this thread saw it last."""
-
-    __slots__ = ("known", "others", "since_change")
-
-    def __init__(self, known: Known) -> None:
-        self.known = known
-        self.others: dict[object, Known] = {}  # by shapes
-        self.since_change = 0
 
 
 class _Pending(NamedTuple):
@@ -78,21 +47,20 @@ class Lane:
         self.page = sampling.page
         self.orders = sampling.page.words
         self.closed = False
-        self.seen: dict[int, _Seen] = {}
+        self.seen: dict[int, Seen] = {}
         self.deferred: deque[Run] = deque()  # at most one
         self.is_busy = False  # executions follow upon one another
         self._sampling = sampling
         self._cuda = cuda
         self._waits = waits
         self._sampler = Sampler()
-        self._shapes: dict[object, _Shape] = {}
         self._contexts = 0
         self._settled_rate = 0.0
         self._last_end_ns = 0
         self._pending: deque[_Pending] = deque()
         self._events: list[int] = []
         self._made_events = 0
-        self._inputs = sampling.facts.inputs
+        self._book = ShapeBook(sampling.facts.inputs)
         self.one_profile = sampling.facts.profiles == 1
 
     def begin(self, run: FullRun) -> None:
@@ -100,7 +68,7 @@ class Lane:
         if self._pending:
             self.harvest()
         context = run.context
-        shape = self._shape(run.shapes, context)
+        shape = self._book.shape(run.shapes, context)
         profile = 0 if self.one_profile else int(context.active_optimization_profile)
         seen = self.seen.get(id(context))
         if seen is not None and shape is seen.known.shape and profile == seen.known.look.profile:
@@ -108,7 +76,7 @@ class Lane:
         else:
             if seen is not None and profile != seen.known.look.profile:
                 run.flags |= SWITCHED_PROFILE
-            seen = self._meet(context, seen, shape, profile, run.shapes)
+            seen = self._meet(run, seen, shape, profile, run.shapes)
         run.look = seen.known.look
         run.since_change = seen.since_change
         if self._is_due(run.look.stratum):
@@ -215,63 +183,17 @@ class Lane:
         self._settled_rate = rate = self.page.rate(time.perf_counter_ns())
         stratum.due = self._sampler.is_due(stratum, rate)
 
-    def _shape(self, shapes: Shapes | None, context: Any) -> _Shape:
-        if shapes is None:
-            shapes = {name: tuple(context.get_tensor_shape(name)) for name, _ in self._known()}
-        try:
-            key: object = tuple(shapes.items())
-            found = self._shapes.get(key)
-        except TypeError:  # lists
-            key = tuple((name, tuple(dims)) for name, dims in shapes.items())
-            found = self._shapes.get(key)
-        if found is None:
-            found = self._learn(key, shapes)
-        return found
-
-    def _known(self) -> list[tuple[str, int]]:
-        return [(known.name, known.rank) for known in self._inputs]
-
-    def _learn(self, key: object, shapes: Shapes) -> _Shape:
-        if len(self._shapes) >= _MAX_SHAPES:
-            self._shapes.clear()
-        dimensions: list[int] = []
-        for name, rank in self._known():
-            dims = [int(d) for d in shapes.get(name, ())]
-            dimensions += (dims + [-1] * rank)[:rank]
-        # half octaves: among hundreds of lengths each would be too rare to have a share of its own
-        cell = tuple((d * d).bit_length() if d > 0 else d for d in dimensions)
-        made = self._shapes[key] = _Shape(encode_dimensions(tuple(dimensions)), cell)
-        return made
-
-    def other(self, seen: _Seen, shapes: Shapes | None) -> Known | None:
-        """Other shapes than its last ones that a context ran before; None where they are new, or given as lists."""
-        if shapes is None:
-            return None
-        try:
-            return seen.others.get(tuple(shapes.items()))
-        except TypeError:
-            return None
-
-    def _meet(
-        self, context: Any, seen: _Seen | None, shape: _Shape, profile: int, shapes: Shapes | None
-    ) -> _Seen:
+    def _meet(self, run: Run, seen: Seen | None, shape: Shape, profile: int, shapes: Shapes | None) -> Seen:
         """A context that is new, or has another shape or profile than before."""
-        if seen is None and len(self.seen) >= _MAX_CONTEXTS:
-            self.seen.clear()
-        if seen is None:
-            number, self._contexts = self._contexts, self._contexts + 1
-        else:
+        if seen is not None:
             number = seen.known.look.number
-        kept = _kept(shapes) if self._waits else None
+        else:
+            if len(self.seen) >= _MAX_CONTEXTS:
+                self.seen.clear()
+            number, self._contexts = self._contexts, self._contexts + 1
+            seen = self.seen[id(run.context)] = Seen()
         stratum = self._sampler.stratum((shape.cell, profile))
-        known = Known(Look(profile, shape.packed, number, stratum), shape, kept if kept else _NO_SHAPES)
-        if seen is None:
-            seen = self.seen[id(context)] = _Seen(known)
-        seen.known, seen.since_change = known, 0
-        if kept:
-            if len(seen.others) >= _MAX_OTHERS:
-                seen.others.clear()
-            seen.others[tuple(kept.items())] = known
+        seen.now(Look(profile, shape.packed, number, stratum), shape, shapes if self._waits else None)
         return seen
 
     def _start_event(self, run: FullRun) -> None:
@@ -298,10 +220,3 @@ class Lane:
             run.twin.release()
             run.twin = None
             run.sampled = False
-
-
-def _kept(shapes: Shapes | None) -> dict[str, Sequence[int]] | None:
-    """A copy that the same shapes are equal to; None for lists and the like, which their owner may change."""
-    if shapes is None or not all(type(dims) is tuple for dims in shapes.values()):
-        return None
-    return dict(shapes)

@@ -15,155 +15,28 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import socket
 import threading
 import time
 import weakref
 from collections import deque
-from pathlib import Path
 from typing import Any
 
-from layerwatch.probe.engine_facts import EngineFacts, engine_facts
-from layerwatch.probe.folder import RuntimeFolder, remove_abandoned
-from layerwatch.probe.interfaces import Cuda, Device, Engine
-from layerwatch.probe.lane import Known, Lane, Shapes
-from layerwatch.probe.page import GENERATION, Page
-from layerwatch.probe.ring_writer import RingWriter
+from layerwatch.probe.interfaces import Cuda
+from layerwatch.probe.known_shapes import Known, Shapes
+from layerwatch.probe.lane import Lane
+from layerwatch.probe.page import GENERATION
 from layerwatch.probe.run import FullRun, Run
-from layerwatch.probe.sampling import Sampling
-from layerwatch.probe.sender import Sender
-from layerwatch.schemas.control_page import LEAVING, SERVING, Route, State
+from layerwatch.probe.watch import Holder, Watch, follow_forks
+from layerwatch.schemas.control_page import Route
 from layerwatch.schemas.profiles import IN_GRAPH
 from layerwatch.schemas.ring import COUNTERS
-from layerwatch.schemas.runtimes import (
-    CONTROL_NAME,
-    DEFAULT_FOLDER,
-    MAX_RINGS,
-    SOCKET_NAME,
-    TOKEN_BYTES,
-    Runtime,
-)
+from layerwatch.schemas.runtimes import DEFAULT_FOLDER, MAX_RINGS
 
 _log = logging.getLogger(__name__)
 
 #: Share of executions that are sampled while no agent says otherwise.
 BASELINE_RATE = 0.001
-
-
-class _Watch:
-    """All that a probe has opened. Raises whatever fails while it is made."""
-
-    def __init__(self, engine: Engine, about: dict[str, Any], options: dict[str, Any]) -> None:
-        trt, cuda = options["trt"], options["cuda"]
-        device = cuda.device()
-        facts = engine_facts(
-            engine, trt, service=about["service"], gpu_model=device.model, plan=options["plan"]
-        )
-        root = Path(options["folder"])
-        token = secrets.token_bytes(TOKEN_BYTES)
-        self.off = ""
-        self.lanes: list[Lane] = []
-        self.free: deque[Lane] = deque()
-        self._making = threading.Lock()
-        self._cuda: Cuda = cuda
-        self._waits: bool = options["waits"]
-        self._token = token
-        self._folder = RuntimeFolder(root, token)
-        try:
-            self._open(engine, facts, about, device, options)
-        except BaseException:
-            self._folder.discard()
-            raise
-        remove_abandoned(root)
-
-    def _open(
-        self,
-        engine: Engine,
-        facts: EngineFacts,
-        about: dict[str, Any],
-        device: Device,
-        options: dict[str, Any],
-    ) -> None:
-        self._page = Page(self._folder.path / CONTROL_NAME, self._token, options["rate"])
-        self._folder.write_manifest(facts.manifest)
-        self.sampling = Sampling(
-            engine,
-            options["trt"],
-            self._cuda,
-            facts,
-            self._page,
-            Sender(str(Path(options["folder"]) / SOCKET_NAME)),
-            self._token,
-            self._folder.write_manifest,
-        )
-        self._page.tell(State(SERVING, 0, 0))
-        self._folder.publish(
-            Runtime(
-                **about,
-                engine=facts.manifest.engine,
-                token=self._token.hex(),
-                gpu=device.uuid,
-                gpu_model=device.model,
-                tensorrt=facts.manifest.tensorrt,
-                inputs=facts.inputs,
-                rate=options["rate"],
-            )
-        )
-
-    def lane(self) -> Lane | None:
-        """For a thread: one that another thread has left, or a new one; None where there are too many."""
-        try:
-            return self.free.popleft()
-        except IndexError:
-            pass
-        with self._making:  # held for the making of one file, at a thread's first execution
-            if len(self.lanes) >= MAX_RINGS:
-                return None
-            ring = RingWriter(self._folder.path, len(self.lanes), self._token)
-            made = Lane(ring, self.sampling, self._cuda, waits=self._waits)
-            self.lanes.append(made)
-            self._page.tell(State(SERVING, len(self.lanes), self.sampling.device_bytes))
-            return made
-
-    def close(self, why: str) -> None:
-        """Say goodbye. Threads that are in the middle of an execution end it in peace."""
-        if self.off:
-            return
-        self.off = why
-        try:
-            for lane in self.lanes:
-                lane.closed = True
-                lane.write_deferred()
-                if lane in self.free:
-                    lane.harvest()
-            self.sampling.close()
-            self._page.tell(State(LEAVING, len(self.lanes), 0))
-        except Exception:  # noqa: BLE001 - the process is ending, or goes on without us
-            _log.debug("closing the probe", exc_info=True)
-        self._folder.let_go()
-
-    def forked(self) -> None:
-        """In a child: everything belongs to the parent, and CUDA does not live on."""
-        self.off = "forked"
-        self._folder.let_go()
-        for lane in self.lanes:
-            lane.detach()
-
-
-class _Holder:
-    """A thread's lane; when the thread ends, another one may have it."""
-
-    __slots__ = ("_free", "lane")
-
-    def __init__(self, lane: Lane | None, free: deque[Lane]) -> None:
-        self.lane = lane
-        self._free = free
-
-    def __del__(self) -> None:
-        if self.lane is not None:
-            self.lane.leave()
-            self._free.append(self.lane)
 
 
 class Probe:
@@ -192,11 +65,11 @@ class Probe:
         """
         self.problem = ""
         self._unwatched = 0
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._local = threading.local()
         try:
             host = socket.gethostname()
-            self._watch = _Watch(
+            self._watch = Watch(
                 engine,
                 {
                     "service": service,
@@ -215,8 +88,7 @@ class Probe:
                 },
             )
             weakref.finalize(self, self._watch.close, "closed")
-            _watches.add(self._watch)
-            _register_fork()
+            follow_forks(self._watch)
         except Exception as error:  # noqa: BLE001 - a runtime serves with or without us
             self.problem = f"executions are not watched: {error!r}"
             _log.warning("%s", self.problem, exc_info=_log.isEnabledFor(logging.DEBUG))
@@ -248,7 +120,7 @@ class Probe:
                 if seen is not None and lane.orders[GENERATION] == lane.page.generation:
                     known: Known | None = seen.known
                     if shapes != seen.known.shapes:
-                        known = lane.other(seen, shapes)
+                        known = seen.other(shapes)
                     if (
                         known is not None
                         and known.look.stratum.due is False
@@ -316,14 +188,12 @@ class Probe:
             except Exception as error:  # noqa: BLE001 - a full disk, say
                 self.problem = f"a thread is not watched: {error!r}"
                 _log.warning("%s", self.problem)
-        self._local.holder = _Holder(lane, watch.free if watch is not None else deque())
+        self._local.holder = Holder(lane, watch.free if watch is not None else deque())
         self._local.lane = lane
         return lane
 
 
-_watches: weakref.WeakSet[_Watch] = weakref.WeakSet()
 _counted = 0
-_fork_registered = False
 
 
 def _next_number() -> int:
@@ -331,18 +201,6 @@ def _next_number() -> int:
     global _counted
     _counted += 1
     return _counted - 1
-
-
-def _register_fork() -> None:
-    global _fork_registered
-    if not _fork_registered:
-        _fork_registered = True
-        os.register_at_fork(after_in_child=_after_fork)
-
-
-def _after_fork() -> None:
-    for watch in list(_watches):
-        watch.forked()
 
 
 def _tensorrt() -> Any:

@@ -17,7 +17,8 @@ from layerwatch.probe.sampler import Stratum
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from layerwatch.probe.lane import Lane, Shapes
+    from layerwatch.probe.known_shapes import Shapes
+    from layerwatch.probe.lane import Lane
     from layerwatch.probe.twin import Twin
 
 _log = logging.getLogger(__name__)

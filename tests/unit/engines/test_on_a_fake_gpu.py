@@ -14,6 +14,7 @@ from fake_gpu import fake_gpu
 from fake_tensorrt import LAYERS, FakeCuda, FakeEngine, trt
 from listener import Listener
 
+from layerwatch.cli import engine_cost
 from layerwatch.cli.main import cli
 from layerwatch.engines import ContextPool, cost, description, measurement
 
@@ -152,3 +153,24 @@ def test_inspect_tells_what_is_in_a_plan(tmp_path: Path, plan: Path, monkeypatch
     assert "gpu        Fake H200" in done.output
     assert f"profile 0: {LAYERS} layers" in done.output
     assert "blocks.2/attn" in done.output
+
+
+def _cost(tier: str, rate: float, more_pct: tuple[float, float, float], path: str = "eager") -> cost.TierCost:
+    return cost.TierCost(
+        0, {"ids": (1, 64)}, path, tier, rate, 1.0, more_pct, 0.0, 0.5 if rate < 0.1 else 10, 9
+    )
+
+
+def test_a_tier_keeps_to_its_ceiling_only_where_the_whole_interval_does() -> None:
+    verdicts = [
+        _cost("off", 0.0, more).verdict for more in ((0.1, 0.2, 0.5), (0.1, 0.4, 0.6), (0.6, 0.7, 0.8))
+    ]
+    assert verdicts == ["keeps", "uncertain", "exceeds"]
+
+
+def test_the_advice_is_the_highest_tier_that_keeps_on_every_path() -> None:
+    good, bad = (0.0, 0.1, 0.2), (20.0, 30.0, 40.0)
+    costs = [_cost("off", 0.0, good), _cost("evidence", 0.1, good), _cost("canary", 1.0, bad)]
+    assert "evidence at 10.0%" in engine_cost.advice(costs)
+    assert "off at 0.0%" in engine_cost.advice([*costs, _cost("evidence", 0.1, bad, "graph")])
+    assert "No tier is sure" in engine_cost.advice([_cost("off", 0.0, bad)])

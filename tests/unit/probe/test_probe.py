@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from listener import Listener
 
-from layerwatch.probe import Probe, lane
+from layerwatch.probe import Probe, known_shapes, lane
 from layerwatch.schemas.profiles import IN_GRAPH, ON_TWIN, SWITCHED_PROFILE
 from layerwatch.schemas.ring import SAMPLED, UNKNOWN_NS
 
@@ -499,7 +499,7 @@ def test_the_short_way_writes_the_same_records_as_the_long_one(
 def test_the_shapes_that_a_context_remembers_are_bounded(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "_MAX_OTHERS", 3)
+    monkeypatch.setattr(known_shapes, "_MAX_OTHERS", 3)
     engine = FakeEngine(FakeCuda())
     probe = make_probe(engine, listener.folder)
     hot = hot_context(engine)
@@ -508,4 +508,4 @@ def test_the_shapes_that_a_context_remembers_are_bounded(
     assert [e.dimensions for e in listener.executions()] == 2 * [(1, n) for n in range(1, 10)]
     assert probe._watch is not None
     (seen,) = probe._watch.lanes[0].seen.values()
-    assert len(seen.others) <= 3
+    assert seen.remembered <= 3
