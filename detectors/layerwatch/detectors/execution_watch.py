@@ -147,8 +147,8 @@ class ExecutionWatch:
         self = cls()
         self.thresholds = None if state["thresholds"] is None else Thresholds(*state["thresholds"])
         self.ring, self.drift = Ring.restore(state["ring"]), state["drift"]
-        self._host = Scan.restore(state["host"], _RATE_FLOOR)
-        self._end_to_end = Scan.restore(state["end_to_end"], _RATE_FLOOR)
+        self._host.load(state["host"])
+        self._end_to_end.load(state["end_to_end"])
         self._spikes = RareScan.restore(state["spikes"])
         self._switches = Ring.restore(state["switches"])
         return self

@@ -23,10 +23,11 @@ _KEPT = 192  # the windows below, and the context of a cause
 _COMMON_WINDOW, _TOTAL_WINDOW = 20, 50
 _SPARSE = 0.4  # where fewer executions are sampled, windows are this part as long
 _DRIFT_EXECUTIONS = 2000
-_SLICE_RATE, _PRIOR_EXECUTIONS = (
-    1e-4,
-    5000,
-)  # 1 of 35 524 healthy ones has a slice of a quarter
+#: Of the recordings' 35 524 healthy executions one has a slice of a quarter, and none one of three eighths.
+_SLICE_RATE, _PRIOR_EXECUTIONS = 1e-4, 5000
+_LARGE_RATE, _LARGE_PRIOR_EXECUTIONS = 3e-5, 17_000
+_LARGE = 1.5  # times a slice that is a hit: where few are sampled, two such are enough, if they lie apart
+_LEAST_LARGE, _APART_S = 2, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class LayerWatch:
         self.ring = Ring(_KEPT, 8)
         self._learning: Ring | None = Ring(_WARM_UP, 8)  # healthy ones, until the final thresholds stand
         self._slices = Scan(_SLICE_RATE, _PRIOR_EXECUTIONS)
+        self._large = Scan(_LARGE_RATE, _LARGE_PRIOR_EXECUTIONS, _LEAST_LARGE, _APART_S)
         self._common_drift = 0.0
         self._total_drift = 0.0
 
@@ -66,6 +68,10 @@ class LayerWatch:
         rows[:, HIT] = hits
         self.ring.push(rows)
         result = self._slices.push(rows[:, TIME], hits, MAX_AGE_S if sampled_all else SPARSE_AGE_S)
+        large = rows[:, SLICE] > _LARGE * self.thresholds.share
+        few = self._large.push(rows[:, TIME], large, SPARSE_AGE_S)
+        if result is None and not sampled_all:
+            result = few
         findings = (
             [
                 Finding(
@@ -107,6 +113,7 @@ class LayerWatch:
         if self.thresholds is None:
             return
         self._slices.learn(rows[:, HIT] > 0)
+        self._large.learn(rows[:, SLICE] > _LARGE * self.thresholds.share)
         self._common_drift += (
             float(clipped(rows[:, COMMON] - self._common_drift, 0.1).sum()) / _DRIFT_EXECUTIONS
         )
@@ -117,6 +124,7 @@ class LayerWatch:
         if self.thresholds is not None:
             self.ring.clear()
         self._slices.clear()
+        self._large.clear()
 
     def _warm_up(self, sampled_all: bool) -> None:
         assert self._learning is not None
@@ -144,6 +152,7 @@ class LayerWatch:
             "ring": self.ring.state(),
             "learning": None if self._learning is None else self._learning.state(),
             "slices": self._slices.state(),
+            "large": self._large.state(),
             "drift": [self._common_drift, self._total_drift],
         }
 
@@ -151,10 +160,9 @@ class LayerWatch:
     def restore(cls, state: State) -> LayerWatch:
         self = cls()
         self.thresholds = None if state["thresholds"] is None else Thresholds(*state["thresholds"])
-        self.ring, self._slices = (
-            Ring.restore(state["ring"]),
-            Scan.restore(state["slices"], _SLICE_RATE, _PRIOR_EXECUTIONS),
-        )
+        self.ring = Ring.restore(state["ring"])
+        self._slices.load(state["slices"])
+        self._large.load(state["large"])
         self._learning = None if state["learning"] is None else Ring.restore(state["learning"])
         self._common_drift, self._total_drift = state["drift"]
         return self

@@ -40,11 +40,21 @@ class Scan:
     Args:
         rate_floor: hits an execution that are taken for healthy at the least; a rate of zero was never observed.
         prior_executions: healthy executions that this is believed for, before any was seen.
+        least_hits: fewer are never too many.
+        apart_s: time between the first hit of a window and its last: one hiccup may cost several executions.
     """
 
-    def __init__(self, rate_floor: float, prior_executions: int = 1) -> None:
+    def __init__(
+        self,
+        rate_floor: float,
+        prior_executions: int = 1,
+        least_hits: int = _LEAST_HITS,
+        apart_s: float = 0.0,
+    ) -> None:
         self._rate_floor = rate_floor
         self._prior_executions = prior_executions
+        self._least_hits = least_hits
+        self._apart_s = apart_s
         self._ring = Ring(max(WINDOWS), 2)
         self._seen = 0
         self._hits = 0
@@ -89,9 +99,11 @@ class Scan:
         for window in WINDOWS:
             part = rows[-window:]
             hits = int(part[:, 1].sum())
-            needed = hits_needed(_quantised(self.rate), window)
+            needed = hits_needed(_quantised(self.rate), window, self._least_hits)
             if hits >= needed and (best is None or hits / needed > best.hits / best.needed):
                 onset_s = float(part[np.flatnonzero(part[:, 1])[0], 0])
+                if part[-1, 0] - onset_s < self._apart_s:
+                    continue
                 best = ScanResult(hits, window, needed, binomial_tail(self.rate, window, hits), onset_s)
         return best
 
@@ -108,14 +120,11 @@ class Scan:
             "pending": [list(part) for part in self._pending],
         }
 
-    @classmethod
-    def restore(cls, state: State, rate_floor: float, prior_executions: int = 1) -> Scan:
-        self = cls(rate_floor, prior_executions)
+    def load(self, state: State) -> None:
         self._ring = Ring.restore(state["ring"])
         self._seen, self._hits = state["seen"], state["hits"]
         self._pending = deque((seen, hits) for seen, hits in state["pending"])
         self._waiting = sum(seen for seen, _ in self._pending)
-        return self
 
 
 def binomial_tail(p: float, n: int, k: int) -> float:
@@ -129,9 +138,9 @@ def binomial_tail(p: float, n: int, k: int) -> float:
 
 
 @lru_cache(maxsize=4096)
-def hits_needed(p: float, n: int) -> int:
-    """Fewest hits whose binomial tail is under 1e-5, and never fewer than three."""
-    k = _LEAST_HITS
+def hits_needed(p: float, n: int, least: int = _LEAST_HITS) -> int:
+    """Fewest hits whose binomial tail is under 1e-5, and never fewer than `least`."""
+    k = least
     while k <= n and binomial_tail(p, n, k) >= _ALPHA:
         k += 1
     return k

@@ -109,7 +109,18 @@ def test_the_rate_is_never_taken_for_nothing_nor_for_certain() -> None:
 def test_what_is_restored_counts_on() -> None:
     scan = learnt(0.01)
     scan.push(np.array([1.0, 2.0]), np.array([True, True]))
-    back = Scan.restore(unpack(pack(scan.state())), 5e-4)
+    back = Scan(5e-4)
+    back.load(unpack(pack(scan.state())))
     later = (np.array([3.0, 4.0]), np.array([True, True]))
     assert back.push(*later) == scan.push(*later)
     assert back.rate == scan.rate
+
+
+def test_two_events_are_enough_where_asked_for_but_one_hiccup_is_not() -> None:
+    times_s = np.arange(60.0) / 3
+    for second, found in ((1, False), (2, False), (30, True), (59, True)):
+        scan = Scan(3e-5, 17_000, least_hits=2, apart_s=1.0)
+        hits = np.zeros(60, bool)
+        hits[[0, second]] = True
+        assert (scan.push(times_s, hits, 30.0) is not None) is found
+        assert learnt(0.0).push(times_s, hits, 30.0) is None  # by default it takes three
