@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,8 @@ class ExecutionWatch:
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
         self.ring = Ring(2 * _WARM_UP, 8)
+        self._learning = Ring(_WARM_UP, 2)  # TIME and HOST of the lot of healthy ones that is being gathered
+        self._learnt: deque[list[float]] = deque(maxlen=learned.LOTS)  # thresholds of whole lots
         self.drift = 0.0  # slow level of the host part, followed while healthy
         self._host = Scan(_RATE_FLOOR)
         self._end_to_end = Scan(_RATE_FLOOR)
@@ -79,6 +82,9 @@ class ExecutionWatch:
         self._host.learn(hits)
         self._end_to_end.learn(hits)
         self._spikes.learn()
+        self._learning.push(rows[rows[:, JUDGED] > 0, : HOST + 1])
+        if len(self._learning) == _WARM_UP:
+            self._learn_thresholds(self._learning.last(_WARM_UP)[:, HOST] - max(self.drift, 0.0))
         step = clipped(rows[:, HOST] - self.drift, 0.2).sum() / _DRIFT_EXECUTIONS
         self.drift += float(step)
 
@@ -86,6 +92,7 @@ class ExecutionWatch:
         """Forget the latest executions: an episode has ended."""
         if self.thresholds is not None:
             self.ring.clear()
+        self._learning.clear()  # what came right before a trouble may have been part of it
         self._host.clear()
         self._end_to_end.clear()
         self._spikes.clear()
@@ -96,11 +103,17 @@ class ExecutionWatch:
         host = judged[judged[:, JUDGED] > 0, HOST]
         if len(host) < _WARM_UP:
             return
-        self.thresholds = Thresholds(learned.host_tail(host), learned.host_level(host))
+        self._learn_thresholds(host)
+        assert self.thresholds is not None
         self.ring.shrink(_KEPT)
         hits = host > self.thresholds.host
         self._host.warm_up(hits)
         self._end_to_end.warm_up(hits)
+
+    def _learn_thresholds(self, host: F64) -> None:
+        self._learnt.append([learned.host_tail(host), learned.host_level(host)])
+        self.thresholds = Thresholds(*learned.agreed(self._learnt))
+        self._learning.clear()
 
     def _locally(self, rows: F64, host: F64, sampled_all: bool) -> Bools:
         """Slow against its neighbours: sharper than the level, but only where every host part is known exactly."""
@@ -135,6 +148,8 @@ class ExecutionWatch:
         return {
             "thresholds": None if self.thresholds is None else [self.thresholds.host, self.thresholds.level],
             "ring": self.ring.state(),
+            "learning": self._learning.state(),
+            "learnt": [list(lot) for lot in self._learnt],
             "drift": self.drift,
             "host": self._host.state(),
             "end_to_end": self._end_to_end.state(),
@@ -147,6 +162,8 @@ class ExecutionWatch:
         self = cls()
         self.thresholds = None if state["thresholds"] is None else Thresholds(*state["thresholds"])
         self.ring, self.drift = Ring.restore(state["ring"]), state["drift"]
+        self._learning = Ring.restore(state["learning"])
+        self._learnt.extend(state["learnt"])
         self._host.load(state["host"])
         self._end_to_end.load(state["end_to_end"])
         self._spikes = RareScan.restore(state["spikes"])

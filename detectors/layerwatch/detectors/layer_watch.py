@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -43,7 +44,8 @@ class LayerWatch:
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
         self.ring = Ring(_KEPT, 8)
-        self._learning: Ring | None = Ring(_WARM_UP, 8)  # healthy ones, until the final thresholds stand
+        self._learning = Ring(_WARM_UP, 8)  # the lot of healthy ones that is being gathered
+        self._learnt: deque[list[float]] = deque(maxlen=learned.LOTS)  # thresholds of whole lots
         self._slices = Scan(_SLICE_RATE, _PRIOR_EXECUTIONS)
         self._large = Scan(_LARGE_RATE, _LARGE_PRIOR_EXECUTIONS, _LEAST_LARGE, _APART_S)
         self._common_drift = 0.0
@@ -107,9 +109,8 @@ class LayerWatch:
         """Fold in sampled executions that were judged and found healthy."""
         if not len(rows):
             return
-        if self._learning is not None:
-            self._learning.push(rows)
-            self._warm_up(sampled_all)
+        self._learning.push(rows)
+        self._learn_thresholds(sampled_all)
         if self.thresholds is None:
             return
         self._slices.learn(rows[:, HIT] > 0)
@@ -123,34 +124,41 @@ class LayerWatch:
         """Forget the latest executions: an episode has ended."""
         if self.thresholds is not None:
             self.ring.clear()
+        if self._learnt:
+            self._learning.clear()  # what came right before a trouble may have been part of it
         self._slices.clear()
         self._large.clear()
 
-    def _warm_up(self, sampled_all: bool) -> None:
-        assert self._learning is not None
+    def _learn_thresholds(self, sampled_all: bool) -> None:
         rows = self._learning.last(_WARM_UP)
-        final = len(rows) == _WARM_UP
-        if not final and (sampled_all or self.thresholds is not None or len(rows) < _FIRST):
+        whole = len(rows) == _WARM_UP
+        early = not sampled_all and self.thresholds is None and len(rows) >= _FIRST
+        if not (whole or early):
             return
-        first = self.thresholds
-        self.thresholds = Thresholds(
+        lot = [
             learned.slice_share(rows[:, SLICE]),
-            learned.common_mode(rows[:, COMMON]),
-            learned.sum_level(rows[:, TOTAL]),
-        )
+            learned.common_mode(rows[:, COMMON] - self._common_drift),
+            learned.sum_level(rows[:, TOTAL] - max(self._total_drift, 0.0)),
+        ]
+        first = self.thresholds
+        if whole:
+            self._learnt.append(lot)
+            self._learning.clear()
+            lot = learned.agreed(self._learnt)
+            if first is not None and len(self._learnt) == 1:
+                # Baselines have settled since the early ones: what is noisier now was not healthy.
+                lot = np.minimum(lot, astuple(first)).tolist()
+        self.thresholds = Thresholds(*lot)
         if first is None:
             self._slices.warm_up(rows[:, SLICE] > self.thresholds.share)
-        else:  # baselines have settled since: what is noisier now was not healthy
-            self.thresholds = Thresholds(*np.minimum(astuple(first), astuple(self.thresholds)).tolist())
-        if final:
-            self._learning = None
 
     def state(self) -> State:
         t = self.thresholds
         return {
             "thresholds": None if t is None else [t.share, t.common, t.total],
             "ring": self.ring.state(),
-            "learning": None if self._learning is None else self._learning.state(),
+            "learning": self._learning.state(),
+            "learnt": [list(lot) for lot in self._learnt],
             "slices": self._slices.state(),
             "large": self._large.state(),
             "drift": [self._common_drift, self._total_drift],
@@ -163,6 +171,7 @@ class LayerWatch:
         self.ring = Ring.restore(state["ring"])
         self._slices.load(state["slices"])
         self._large.load(state["large"])
-        self._learning = None if state["learning"] is None else Ring.restore(state["learning"])
+        self._learning = Ring.restore(state["learning"])
+        self._learnt.extend(state["learnt"])
         self._common_drift, self._total_drift = state["drift"]
         return self

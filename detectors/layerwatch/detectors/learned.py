@@ -6,15 +6,29 @@ only raises them, for instances that are noisier than those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from layerwatch.detectors.arrays import F64, median
+
+#: Latest lots of healthy executions that thresholds rest on.
+LOTS = 5
 
 
 def block_medians(values: F64, block: int) -> F64:
     """Medians of half-overlapping blocks; at least one."""
     starts = range(0, max(1, len(values) - block + 1), max(1, block // 2))
     return np.array([median(values[i : i + block]) for i in starts])
+
+
+def agreed(learnt: Sequence[Sequence[float]]) -> list[float]:
+    """What several lots of healthy executions say of each threshold: the lower median.
+
+    One lot that held a trouble nobody saw, as the first may, does not decide for long.
+    """
+    middle: list[float] = np.sort(np.array(learnt), axis=0)[(len(learnt) - 1) // 2].tolist()
+    return middle
 
 
 def host_tail(host: F64) -> float:

@@ -17,6 +17,7 @@ from layerwatch.detectors.arrays import F64, Bools, State
 from layerwatch.detectors.ring import Ring
 
 WINDOWS = (20, 50, 100, 200)
+_LOT = 1000  # executions
 _WAIT = max(WINDOWS)  # executions without trouble, before earlier ones are called healthy
 #: Oldest execution of a window (s); longer where only some executions are seen.
 MAX_AGE_S, SPARSE_AGE_S = 10.0, 30.0
@@ -32,6 +33,16 @@ class ScanResult:
     needed: int
     p_value: float
     onset_s: float  # of the first hit in the window
+
+
+@dataclass(slots=True)
+class _Counted:
+    seen: int = 0
+    hits: int = 0
+
+    def add(self, seen: int, hits: int) -> None:
+        self.seen += seen
+        self.hits += hits
 
 
 class Scan:
@@ -56,8 +67,10 @@ class Scan:
         self._least_hits = least_hits
         self._apart_s = apart_s
         self._ring = Ring(max(WINDOWS), 2)
-        self._seen = 0
-        self._hits = 0
+        self._healthy = _Counted()
+        self._lot = _Counted()  # being gathered
+        self._worst = _Counted()  # the whole lot with most hits
+        self._lots = 0
         self._pending: deque[tuple[int, int]] = (
             deque()
         )  # executions and hits, not old enough to be called healthy
@@ -66,7 +79,10 @@ class Scan:
     @property
     def rate(self) -> float:
         """Hits an execution while healthy."""
-        learnt = (self._hits + 0.5) / (self._seen + self._prior_executions)
+        seen, hits = self._healthy.seen, self._healthy.hits
+        if self._lots > 1:  # one lot that held a trouble nobody saw, as the first may, does not decide
+            seen, hits = seen - self._worst.seen, hits - self._worst.hits
+        learnt = (hits + 0.5) / (seen + self._prior_executions)
         return min(_RATE_CEILING, max(learnt, self._rate_floor))
 
     def learn(self, hits: Bools) -> None:
@@ -83,8 +99,13 @@ class Scan:
         self._fold(len(hits), int(hits.sum()))
 
     def _fold(self, seen: int, hits: int) -> None:
-        self._seen += seen
-        self._hits += hits
+        self._healthy.add(seen, hits)
+        self._lot.add(seen, hits)
+        if self._lot.seen >= _LOT:
+            self._lots += 1
+            if self._lot.hits > self._worst.hits:
+                self._worst = self._lot
+            self._lot = _Counted()
 
     def push(self, times_s: F64, hits: Bools, max_age_s: float = MAX_AGE_S) -> ScanResult | None:
         """Add executions; the strongest window that holds too many hits, judged at the newest hit."""
@@ -115,14 +136,15 @@ class Scan:
     def state(self) -> State:
         return {
             "ring": self._ring.state(),
-            "seen": self._seen,
-            "hits": self._hits,
+            "counted": [[c.seen, c.hits] for c in (self._healthy, self._lot, self._worst)],
+            "lots": self._lots,
             "pending": [list(part) for part in self._pending],
         }
 
     def load(self, state: State) -> None:
         self._ring = Ring.restore(state["ring"])
-        self._seen, self._hits = state["seen"], state["hits"]
+        self._healthy, self._lot, self._worst = (_Counted(*counted) for counted in state["counted"])
+        self._lots = state["lots"]
         self._pending = deque((seen, hits) for seen, hits in state["pending"])
         self._waiting = sum(seen for seen, _ in self._pending)
 
