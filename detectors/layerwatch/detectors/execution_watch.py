@@ -43,7 +43,7 @@ class ExecutionWatch:
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
         self.ring = Ring(2 * _WARM_UP, 8)
-        self._learning = Ring(_WARM_UP, 2)  # TIME and HOST of the lot of healthy ones that is being gathered
+        self._learning = Ring(_WARM_UP, 1)  # HOST of the lot of healthy ones that is being gathered
         self._learnt: deque[list[float]] = deque(maxlen=learned.LOTS)  # thresholds of whole lots
         self.drift = 0.0  # slow level of the host part, followed while healthy
         self._host = Scan(_RATE_FLOOR)
@@ -82,9 +82,9 @@ class ExecutionWatch:
         self._host.learn(hits)
         self._end_to_end.learn(hits)
         self._spikes.learn()
-        self._learning.push(rows[rows[:, JUDGED] > 0, : HOST + 1])
+        self._learning.push(rows[rows[:, JUDGED] > 0, HOST : HOST + 1])
         if len(self._learning) == _WARM_UP:
-            self._learn_thresholds(self._learning.last(_WARM_UP)[:, HOST] - max(self.drift, 0.0))
+            self._learn_thresholds(self._learning.last(_WARM_UP)[:, 0] - max(self.drift, 0.0))
         step = clipped(rows[:, HOST] - self.drift, 0.2).sum() / _DRIFT_EXECUTIONS
         self.drift += float(step)
 

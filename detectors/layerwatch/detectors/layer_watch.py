@@ -44,7 +44,9 @@ class LayerWatch:
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
         self.ring = Ring(_KEPT, 8)
-        self._learning = Ring(_WARM_UP, 8)  # the lot of healthy ones that is being gathered
+        self._learning = Ring(
+            _WARM_UP, 3
+        )  # SLICE, COMMON and TOTAL of the lot of healthy ones that is being gathered
         self._learnt: deque[list[float]] = deque(maxlen=learned.LOTS)  # thresholds of whole lots
         self._slices = Scan(_SLICE_RATE, _PRIOR_EXECUTIONS)
         self._large = Scan(_LARGE_RATE, _LARGE_PRIOR_EXECUTIONS, _LEAST_LARGE, _APART_S)
@@ -54,7 +56,7 @@ class LayerWatch:
     @property
     def settled(self) -> bool:
         """Whether the final thresholds stand."""
-        return self._learning is None
+        return bool(self._learnt)
 
     def step(self, rows: F64, clock_drop: float, sampled_all: bool) -> list[Finding]:
         """Judge sampled executions, JUDGED rows of the ring without HIT (filled in here).
@@ -109,7 +111,7 @@ class LayerWatch:
         """Fold in sampled executions that were judged and found healthy."""
         if not len(rows):
             return
-        self._learning.push(rows)
+        self._learning.push(rows[:, SLICE : TOTAL + 1])
         self._learn_thresholds(sampled_all)
         if self.thresholds is None:
             return
@@ -135,10 +137,11 @@ class LayerWatch:
         early = not sampled_all and self.thresholds is None and len(rows) >= _FIRST
         if not (whole or early):
             return
+        slices, common, total = rows.T
         lot = [
-            learned.slice_share(rows[:, SLICE]),
-            learned.common_mode(rows[:, COMMON] - self._common_drift),
-            learned.sum_level(rows[:, TOTAL] - max(self._total_drift, 0.0)),
+            learned.slice_share(slices),
+            learned.common_mode(common - self._common_drift),
+            learned.sum_level(total - max(self._total_drift, 0.0)),
         ]
         first = self.thresholds
         if whole:
@@ -150,7 +153,7 @@ class LayerWatch:
                 lot = np.minimum(lot, astuple(first)).tolist()
         self.thresholds = Thresholds(*lot)
         if first is None:
-            self._slices.warm_up(rows[:, SLICE] > self.thresholds.share)
+            self._slices.warm_up(slices > self.thresholds.share)
 
     def state(self) -> State:
         t = self.thresholds

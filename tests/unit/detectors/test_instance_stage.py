@@ -232,7 +232,7 @@ def test_the_state_stays_small(name: str) -> None:
         stage.update(batch)
         if i % 10 == 0:
             parts = stage.dump(all=True)
-            assert len(parts[HOT]) < 52_000
+            assert len(parts[HOT]) < 60_000
             assert len(parts[HEAVY]) < 900_000
 
 
