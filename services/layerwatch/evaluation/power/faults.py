@@ -22,6 +22,8 @@ DURATIONS_MS = {"10-20 us": (0.010, 0.020), "20-50 us": (0.020, 0.050), "50+ us"
 SHAPES = ("all shapes", "small shapes", "large shapes")
 
 BEFORE = 300  # healthy executions ahead of the fault
+_CREEP_EVERY_S = 1.0
+_BEFORE_CREEP = round(10 * 3600 / _CREEP_EVERY_S)  # a creep is held against the hours before
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ Inject = Callable[[Healthy, Ints, Run, Generator], Injected | None]
 class Fault:
     """A kind of fault. `executions` last it; `steady`: begins within one healthy phase; `harmless`: must never alarm.
 
-    `inject` changes a run's arrays from row `BEFORE` on; None where the recording has no place for it. `choose` picks the executions, by default in their order.
+    `inject` changes a run's arrays from row `before` on; None where the recording has no place for it. `choose` picks the executions, by default in their order.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Fault:
     harmless: bool = False
     choose: Callable[[Healthy, Ints, Generator], Ints] | None = None
     every_s: float | None = None  # time between executions, where not as recorded
+    before: int = BEFORE  # healthy executions ahead of it
 
 
 def nothing(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
@@ -124,7 +127,7 @@ def spikes(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
 
 def creep(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
     """All layers slower by 5 % more each hour."""
-    hours = (run.times_s - run.times_s[BEFORE]) / 3600.0
+    hours = (run.times_s - run.times_s[_BEFORE_CREEP]) / 3600.0
     factor = 1.0 + 0.05 * np.maximum(hours, 0.0)
     for table in run.layers:
         before_ms = table.times_ms.sum(axis=1)
@@ -150,7 +153,13 @@ FAULTS = (
     Fault("all layers x1.3", 600, all_layers(1.3)),
     Fault("all layers x1.1, steady", 600, all_layers(1.1), steady=True),
     Fault("spikes: 0.3 % at 8x", 6000, spikes),
-    Fault("creep: 5 % an hour for 3 h", 5 * 3600 * 3, creep, every_s=0.2),
+    Fault(
+        "creep: 5 % an hour for 3 h",
+        round(3 * 3600 / _CREEP_EVERY_S),
+        creep,
+        every_s=_CREEP_EVERY_S,
+        before=_BEFORE_CREEP,
+    ),
     Fault("shift of the shape mix", 900, nothing, harmless=True, choose=other_shapes),
     Fault("nothing", 900, nothing, harmless=True),
 )

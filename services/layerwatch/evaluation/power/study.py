@@ -122,7 +122,7 @@ def _trial(
 def _judged(
     healthy: Healthy, fault: Fault, seed: int, injected: Injected, run: Run, revisions: list[Alert]
 ) -> Trial:
-    onset_s = float(run.times_s[BEFORE])
+    onset_s = float(run.times_s[fault.before])
     warnings = [found.at_s for found in found_of(revisions)]
     first = next((found for found in found_of(revisions, "info") if found.at_s >= onset_s), None)
     right = None
@@ -139,7 +139,9 @@ def _judged(
         injected=injected,
         noticed=first is not None,
         warned=any(at_s >= onset_s for at_s in warnings),
-        delay_executions=None if first is None else int(np.searchsorted(run.times_s, first.at_s)) - BEFORE,
+        delay_executions=None
+        if first is None
+        else int(np.searchsorted(run.times_s, first.at_s)) - fault.before,
         delay_s=None if first is None else first.at_s - onset_s,
         place_right=right,
         false_alarm=any(at_s < onset_s for at_s in warnings),
@@ -158,7 +160,7 @@ def _chosen(healthy: Healthy, fault: Fault, rng: np.random.Generator) -> Ints:
             if stretch[i] == stretch[i + BEFORE] == stretch[i + 3 * BEFORE // 2]
         ]
         begin = whole[int(rng.integers(len(whole)))] if whole else begin
-    return np.resize(np.roll(second, -begin), BEFORE + fault.executions)
+    return np.resize(np.roll(second, -begin), fault.before + fault.executions)
 
 
 def _batches(healthy: Healthy, condition: Condition, run: Run, sequence: int) -> list[ProfileBatch]:
