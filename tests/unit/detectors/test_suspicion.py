@@ -158,3 +158,10 @@ def test_the_first_healthy_phase_is_not_suspect_once_baselines_stand() -> None:
         told = [one for one in signals(name) if one.settled and one.time_s <= first.end_s]
         assert len(told) > 5
         assert not any(one.suspected for one in told), name
+
+
+def test_what_was_before_an_episode_says_nothing_of_what_comes_after() -> None:
+    watch = Suspicion()
+    look(watch, {10: 2.0})
+    watch.clear()
+    assert look(watch, {20: 2.0}, 1.0) == []

@@ -1,0 +1,34 @@
+"""When a trouble is over: quiet for long enough, seen by enough of what could show it."""
+
+from __future__ import annotations
+
+import pytest
+
+from layerwatch.detectors.episode import OpenEpisode
+from layerwatch.detectors.finding import Finding
+
+
+def quiet(channel: str, sampled: int, for_s: float) -> bool:
+    """Whether an episode of hits a second apart is over after so long, and 200 executions without a hit."""
+    finding = Finding(channel, 1.0, 0.5, 99.0)
+    episode = OpenEpisode.open("i", "sha256:1", [finding], 100.0)
+    for second in range(4):
+        episode.note([finding], True, 32, 3, 100.0 + second)
+    episode.note([], False, 200, sampled, 103.0 + for_s)
+    return episode.over(103.0 + for_s)
+
+
+@pytest.mark.parametrize(
+    ("channel", "sampled", "for_s", "over"),
+    [
+        ("layer_slice", 200, 3.0, True),
+        ("layer_slice", 20, 3.0, False),  # too few of those that could have shown it
+        ("layer_slice", 20, 9.0, False),
+        ("layer_slice", 20, 11.0, True),
+        ("host_tail", 0, 3.0, True),  # every execution shows it
+    ],
+)
+def test_what_only_layers_show_is_over_when_enough_layers_were_seen(
+    channel: str, sampled: int, for_s: float, over: bool
+) -> None:
+    assert quiet(channel, sampled, for_s) is over
