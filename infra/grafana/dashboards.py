@@ -8,66 +8,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import dashboard, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.common import BigValueColorMode
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardCursorSync,
-    DataSourceRef,
-    Threshold,
-    ThresholdsMode,
-)
+from panels import board, checkpoint_quantile, lines, number, service_variable
 
 HERE = Path(__file__).parent
-_SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
-_GREEN, _RED = "green", "red"
-
-
-def lines(
-    title: str, what: str, unit: str, *queries: tuple[str, str], stacked_max: float | None = None
-) -> timeseries.Panel:
-    """A panel of lines; `queries` are (PromQL, legend), `what` says how to read it."""
-    panel = (
-        timeseries.Panel()
-        .title(title)
-        .description(what)
-        .unit(unit)
-        .datasource(_SOURCE)
-        .min(0)
-        .span(12)
-        .height(8)
-        .no_value("nothing is known")
-    )
-    if stacked_max is not None:
-        panel = panel.max(stacked_max)
-    for expr, legend in queries:
-        panel = panel.with_target(_query(expr, legend))
-    return panel
-
-
-def number(title: str, what: str, expr: str, *, bad_from: float = 1) -> stat.Panel:
-    """One large number, red from `bad_from` on."""
-    steps = dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE)
-    steps = steps.steps([Threshold(None, _GREEN), Threshold(bad_from, _RED)])
-    return (
-        stat.Panel()
-        .title(title)
-        .description(what)
-        .datasource(_SOURCE)
-        .thresholds(steps)
-        .color_mode(BigValueColorMode.BACKGROUND)
-        .no_value("nothing is known")
-        .span(6)
-        .height(4)
-        .with_target(_query(expr, ""))
-    )
 
 
 def services() -> dashboard.Dashboard:
     """What layerwatch says of the services that it watches."""
     return (
-        _board("layerwatch-services", "layerwatch: services")
-        .with_variable(_service())
+        board("layerwatch-services", "layerwatch: services")
+        .with_variable(service_variable())
         .with_panel(
             number(
                 "Critical alerts",
@@ -155,8 +107,8 @@ def services() -> dashboard.Dashboard:
 
 def itself() -> dashboard.Dashboard:
     """Whether layerwatch is well."""
-    board = _board("layerwatch-itself", "layerwatch: itself")
-    board = board.with_panel(
+    made = board("layerwatch-itself", "layerwatch: itself")
+    made = made.with_panel(
         number(
             "Processes down",
             "Of those that are scraped.",
@@ -169,7 +121,7 @@ def itself() -> dashboard.Dashboard:
             "count(layerwatch_notify_channel_up == 0) or vector(0)",
         )
     )
-    board = board.with_panel(
+    made = made.with_panel(
         number(
             "Dead letters",
             "Notices that the other side refused for good.",
@@ -184,8 +136,8 @@ def itself() -> dashboard.Dashboard:
         )
     )
     for panel in (*_stream_panels(), *_agent_panels(), *_people_panels()):
-        board = board.with_panel(panel)
-    return board
+        made = made.with_panel(panel)
+    return made
 
 
 def _stream_panels() -> list[timeseries.Panel]:
@@ -219,7 +171,7 @@ def _stream_panels() -> list[timeseries.Panel]:
             "Writing state to Kafka",
             "Median and 99th percentile.",
             "s",
-            *((_quantile(q), f"{{{{job}}}} p{q * 100:g}") for q in (0.5, 0.99)),
+            *((checkpoint_quantile(q), f"{{{{job}}}} p{q * 100:g}") for q in (0.5, 0.99)),
         ),
         lines(
             "CPU",
@@ -288,50 +240,15 @@ def _people_panels() -> list[timeseries.Panel]:
     ]
 
 
-def _board(uid: str, title: str) -> dashboard.Dashboard:
-    source = dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
-    return (
-        dashboard.Dashboard(title)
-        .uid(uid)
-        .tags(["layerwatch"])
-        .refresh("30s")
-        .time("now-3h", "now")
-        .timezone("utc")
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .with_variable(source)
-    )
-
-
-def _service() -> dashboard.QueryVariable:
-    return (
-        dashboard.QueryVariable("service")
-        .label("Service")
-        .query("label_values(layerwatch_last_evaluation_timestamp_seconds, service)")
-        .datasource(_SOURCE)
-        .multi(True)
-        .include_all(True)
-        .all_value(".*")
-    )
-
-
-def _quantile(quantile: float) -> str:
-    buckets = "sum by (job, le) (rate(layerwatch_checkpoint_seconds_bucket[$__rate_interval]))"
-    return f"histogram_quantile({quantile}, {buckets})"
-
-
-def _query(expr: str, legend: str) -> prometheus.Dataquery:
-    return prometheus.Dataquery().expr(expr).legend_format(legend)
-
-
 def built() -> dict[str, str]:
     """File name to content, of every dashboard."""
     boards = {"services.json": services(), "itself.json": itself()}
     return {
         name: json.dumps(
-            json.loads(JSONEncoder(sort_keys=True).encode(board.build())), indent=1, sort_keys=True
+            json.loads(JSONEncoder(sort_keys=True).encode(made.build())), indent=1, sort_keys=True
         )
         + "\n"
-        for name, board in boards.items()
+        for name, made in boards.items()
     }
 
 
