@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
 
 
-@pytest.mark.parametrize("module", ["layerwatch.agent.server", "layerwatch.probe"])
+@pytest.mark.parametrize("module", ["layerwatch.agent.server", "layerwatch.probe", "layerwatch.engines"])
 def test_importing_it_loads_no_numerics_and_no_faust(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -57,7 +57,7 @@ _CHANGELOGS = (
 )
 
 TOPICS = (
-    Topic(ENGINES, "engine build", None, catalogue=True),
+    Topic(ENGINES, "engine build/profiles", None, catalogue=True),
     Topic(BASELINES, "engine build/part", None, catalogue=True),
     Topic(PROFILES, "instance", _DAY_MS),
     Topic(SIGNALS, "service", _DAY_MS),
