@@ -75,6 +75,10 @@ def written(path: Path) -> Any:
         ([str(INT8), "--power", "1", "--safety-net"], "one after the other"),
         ([str(INT8), "--safety-net", "--shuffle", "2"], "leave out"),
         ([str(INT8), "--safety-net", "--report", "a.html"], "leave out"),
+        ([str(INT8), "--obey-control"], "--obey-control needs a --sample below 1"),
+        ([str(INT8), "--power", "1", "--sample", "0.1", "--obey-control"], "leave out"),
+        ([str(INT8), "--alone", "--shuffle", "2"], "one after the other"),
+        ([str(INT8), "--alone", "--safety-net"], "leave out"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: list[str], told: str) -> None:
@@ -143,6 +147,23 @@ def test_other_orders_of_the_phases_are_recordings_of_their_own(tmp_path: Path) 
     (condition,) = written(out)["conditions"]
     assert [r["name"] for r in condition["recordings"]] == [f"resnet50-int8-h200~{seed}" for seed in (0, 1)]
     assert condition["totals"]["faults"] == 8
+
+
+def test_what_obeying_the_orders_took_is_told_beside_all_layers(tmp_path: Path) -> None:
+    out = tmp_path / "verdicts.json"
+    printed = run(
+        INT8, "--alone", "--sample", "1", "--sample", "0.05", "--obey-control", "--json", out
+    ).stdout
+    assert "with all layers" in printed
+    assert "layers of 0.05 and more on orders: in " in printed
+    plain, obeying = written(out)["conditions"]
+    assert (plain["obeys_control"], obeying["obeys_control"]) == (False, True)
+    assert len(obeying["recordings"]) == obeying["totals"]["faults"] == 4
+    for found in obeying["recordings"]:
+        (raised,) = found["obeyed"]["raised"]
+        assert set(raised) == {"before", "after_s", "samples"}
+        assert 0 < found["obeyed"]["sampled"] < found["obeyed"]["executions"]
+    assert {found["obeyed"] for found in plain["recordings"]} == {None}
 
 
 def test_a_recording_without_phases_is_told_without_a_verdict(tmp_path: Path) -> None:
