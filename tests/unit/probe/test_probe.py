@@ -509,3 +509,24 @@ def test_the_shapes_that_a_context_remembers_are_bounded(
     assert probe._watch is not None
     (seen,) = probe._watch.lanes[0].seen.values()
     assert seen.remembered <= 3
+
+
+@pytest.mark.usefixtures("busy")
+def test_busy_threads_lose_no_record_when_they_end_and_others_take_over(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder)
+    for _ in range(3):
+        threads = [threading.Thread(target=_launch, args=(probe, hot_context(engine), 100)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    found = [listener.executions(ring.number) for ring in (lane.ring for lane in _lanes(probe))]
+    assert sum(map(len, found)) == probe.counters()["executions"] == 1200
+    for executions in found:
+        assert [e.position for e in executions] == list(range(len(executions)))
+
+
+def _lanes(probe: Probe) -> list[lane.Lane]:
+    assert probe._watch is not None
+    return probe._watch.lanes
