@@ -20,6 +20,7 @@ from layerwatch.cli.checks import Check
 from layerwatch.cli.stack import wanted
 from layerwatch.hosting.environment import environment
 from layerwatch.hosting.health import HealthServer
+from layerwatch.hosting.kill_switch import KillSwitch
 from layerwatch.hosting.settings import Settings
 
 pytestmark = pytest.mark.kafka
@@ -140,3 +141,17 @@ def test_the_scaler_runs_once_there_is_a_number_to_tell(tmp_path: Path, said: st
     services.write_text(said)
     settings = make_settings(new_broker(tmp_path), tmp_path, services=str(services))
     assert ("scaler" in wanted(settings)) == scaled
+
+
+def test_a_policy_that_cannot_be_used_and_a_kill_switch_that_is_on_are_told(tmp_path: Path) -> None:
+    broker = LocalBroker(tmp_path, tmp_path, free_port())
+    policy = tmp_path / "policy.toml"
+    policy.write_text('name = "mine"\n')
+    settings = make_settings(broker, tmp_path, decision={"policy": policy})
+    assert _found(settings)["policy"].state == "fail"
+    assert str(policy) in _found(settings)["policy"].remedy
+    assert _found(settings)["kill switch"].state == "ok"
+    KillSwitch(settings.state_dir).kill("bert-qa", "incident 7")
+    found = _found(settings)["kill switch"]
+    assert (found.state, found.found) == ("warn", "decisions are off for bert-qa: incident 7")
+    assert "layerwatch kill --resume" in found.remedy

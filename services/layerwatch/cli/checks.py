@@ -12,11 +12,14 @@ from urllib.request import urlopen
 
 from layerwatch.broker import jars
 from layerwatch.cli.stack import url, wanted
+from layerwatch.decision.rulebook import load_policy
 from layerwatch.hosting import topics
 from layerwatch.hosting.kafka import admin
+from layerwatch.hosting.kill_switch import KillSwitch
 from layerwatch.hosting.services import load_services
 from layerwatch.hosting.settings import Settings
 from layerwatch.schemas.errors import ConfigError, Unavailable
+from layerwatch.schemas.operations import ALL
 
 #: Below this much room in state_dir we warn, in bytes.
 _ROOM_BYTES = 2 << 30
@@ -41,6 +44,8 @@ def run(settings: Settings) -> Iterator[Check]:
         yield from _jars(settings)
     yield from _kafka(settings)
     yield _models(settings)
+    yield _policy(settings)
+    yield _kill_switch(settings)
     yield _room(settings)
     try:
         services = wanted(settings)
@@ -120,6 +125,28 @@ def _models(settings: Settings) -> Check:
     if not count:
         return Check("models", "fail", f"no *.safetensors in {folder}", "`layerwatch train` puts them there")
     return Check("models", "ok", f"{count} in {folder}")
+
+
+def _policy(settings: Settings) -> Check:
+    try:
+        policy = load_policy(settings.decision.policy)
+    except ConfigError as error:
+        return Check("policy", "fail", str(settings.decision.policy), str(error))
+    return Check(
+        "policy",
+        "ok",
+        f"{policy.label}, {'shipped' if settings.decision.policy is None else settings.decision.policy}",
+    )
+
+
+def _kill_switch(settings: Settings) -> Check:
+    off = KillSwitch(settings.state_dir).killed()
+    if not off:
+        return Check("kill switch", "ok", "decisions are not switched off on this machine")
+    said = "; ".join(f"{'every service' if name == ALL else name}: {why}" for name, why in off.items())
+    return Check(
+        "kill switch", "warn", f"decisions are off for {said}", "`layerwatch kill --resume` takes it back"
+    )
 
 
 def _room(settings: Settings) -> Check:
