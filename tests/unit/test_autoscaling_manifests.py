@@ -11,6 +11,7 @@ import pytest
 import yaml
 from brokers import CHECKOUT
 from debian import program
+from infra_tools import kubernetes_validate, run
 
 from layerwatch.history.verdict import verdict
 from layerwatch.scaler import keda
@@ -39,8 +40,10 @@ def test_the_autoscaler_takes_the_number_as_replicas_beside_another_metric() -> 
     assert ours["external"]["metric"]["name"] == keda.METRIC
     assert ours["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
     assert other["type"] != "External"
-    validate = pytest.importorskip("kubernetes_validate", reason="needs: pip install kubernetes-validate")
-    validate.validate(manifest, "1.31", strict=True)
+
+
+def test_the_autoscaler_is_what_kubernetes_takes() -> None:
+    run(kubernetes_validate(), "--strict", str(FOLDER / "hpa.yaml"))
 
 
 @pytest.mark.parametrize(
