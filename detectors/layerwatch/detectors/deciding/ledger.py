@@ -46,7 +46,7 @@ class Ledger:
             cause="restore",
             reason=f"{ended.action} has held long enough: trying the engine in service again",
             expected=f"no alert for {rule.dwell_s:.0f} s",
-            alerts=[],
+            alerts=ended.alerts,
             confidence=ended.confidence,
             evidence=[],
         )

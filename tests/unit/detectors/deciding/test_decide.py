@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
+import msgspec
 import pytest
 from deciding import POLICY, SERVICE, alert, override, resolved, rules
 from history_records import START_S
@@ -12,7 +14,10 @@ from layerwatch.detectors.deciding.decide import decide
 from layerwatch.detectors.deciding.state import AlertRevised, Clock, Ordered, Standing, State
 from layerwatch.detectors.decision_stage import DecisionStage, Said
 from layerwatch.schemas.alerts import CAUSES
+from layerwatch.schemas.audit import EVENTS
+from layerwatch.schemas.codec import encode_json
 from layerwatch.schemas.decisions import MODES, Decision
+from layerwatch.schemas.json import load
 from layerwatch.schemas.times import unix_s
 
 
@@ -307,6 +312,7 @@ def test_a_switch_that_was_obeyed_stays_though_its_alert_ends_and_then_tries_the
     assert said(advance(made, hold_s))[-1] == ("fallback_precision", "active"), "renewed without an alert"
     back = advance(made, hold_s + 6)
     assert said(back)[-1] == ("restore", "active")
+    assert back.decisions[-1].alerts == ["a"]
     assert said(advance(made, hold_s + 200)) == [("restore", "withdrawn")]
     assert made.active == []
 
@@ -367,6 +373,26 @@ def test_the_audit_tells_what_why_on_which_evidence_and_by_which_versions() -> N
     assert entry.alerts == {"a": 1}
     assert entry.evidence == ["range", "reference", "requests"]
     assert (entry.policy, entry.software, entry.epoch) == ("default@2", "1.2.3", 1)
+
+
+def test_audit_and_decisions_are_valid_by_the_shipped_schemas() -> None:
+    made = stage(max_share=0.25)
+    many = [f"i{n}" for n in range(4)]
+    steps = [
+        made.update(alert("a", cause="quantization_range", instances=many, fleet=4)),
+        made.update(switched(2)),
+        made.update(alert("l", 1, "engine_change", at_s=3, kind="engine_regression")),
+        made.order(Standing(overrides=[override("shed", instance="i3")])),
+        advance(made, 100),
+        made.order(Standing(killed="enough (me)")),
+        made.order(Standing()),
+    ]
+    entries = [entry for step in steps for entry in step.audit]
+    assert {entry.what for entry in entries} == set(EVENTS) - {"ignored"}
+    for name, records in (("audit", entries), ("decision", [d for step in steps for d in step.decisions])):
+        validator = jsonschema.Draft202012Validator(load(name), format_checker=jsonschema.FormatChecker())
+        for record in records:
+            validator.validate(msgspec.json.decode(encode_json(record)))
 
 
 def test_the_build_that_we_switched_to_is_no_regression_until_it_has_gone_again() -> None:
