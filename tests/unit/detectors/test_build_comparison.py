@@ -133,14 +133,19 @@ def test_a_block_that_takes_1_3_times_as_long_is_a_warning_with_that_block_first
     assert unix_s(first.updated_at) - unix_s(first.opened_at) < 15
 
 
-def test_a_slower_build_asks_for_the_former_one() -> None:
-    change = one_block("blocks.2", 1.3)
+@pytest.mark.parametrize(
+    ("change", "action"),
+    [(Rebuild(factor=lambda block, layer, elements: 1.6), "failover"), (one_block("blocks.2", 1.3), "none")],
+    ids=["felt", "not felt"],
+)
+def test_a_slower_build_asks_for_the_former_one_once_requests_feel_it(change: Rebuild, action: str) -> None:
     manifests, batches = rebuilt(recording(REAL), 10.0, change)
     pipeline = Pipeline(models())
     for manifest in manifests:
         pipeline.manifest(manifest)
     decisions = [decision for batch in batches for decision in pipeline.update(batch)[1]]
-    assert {decision.action for decision in decisions} == {"failover"}
+    assert {decision.action for decision in decisions} == {action}
+    assert all("2 independent kinds of evidence" in d.reason for d in decisions if action == "none")
 
 
 def test_every_block_slower_alike_is_a_warning_too() -> None:
