@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +42,6 @@ class ExecutionWatch:
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
         self.ring = Ring(2 * _WARM_UP, 8)
-        self._learning = Ring(_WARM_UP, 1)  # HOST of the lot of healthy ones that is being gathered
-        self._learnt: deque[list[float]] = deque(maxlen=learned.LOTS)  # thresholds of whole lots
         self.drift = 0.0  # slow level of the host part, followed while healthy
         self._host = Scan(_RATE_FLOOR)
         self._end_to_end = Scan(_RATE_FLOOR)
@@ -82,9 +79,6 @@ class ExecutionWatch:
         self._host.learn(hits)
         self._end_to_end.learn(hits)
         self._spikes.learn()
-        self._learning.push(rows[rows[:, JUDGED] > 0, HOST : HOST + 1])
-        if len(self._learning) == _WARM_UP:
-            self._learn_thresholds(self._learning.last(_WARM_UP)[:, 0] - max(self.drift, 0.0))
         step = clipped(rows[:, HOST] - self.drift, 0.2).sum() / _DRIFT_EXECUTIONS
         self.drift += float(step)
 
@@ -92,7 +86,6 @@ class ExecutionWatch:
         """Forget the latest executions: an episode has ended."""
         if self.thresholds is not None:
             self.ring.clear()
-        self._learning.clear()  # what came right before a trouble may have been part of it
         self._host.clear()
         self._end_to_end.clear()
         self._spikes.clear()
@@ -103,17 +96,11 @@ class ExecutionWatch:
         host = judged[judged[:, JUDGED] > 0, HOST]
         if len(host) < _WARM_UP:
             return
-        self._learn_thresholds(host)
-        assert self.thresholds is not None
+        self.thresholds = Thresholds(learned.host_tail(host), learned.host_level(host))
         self.ring.shrink(_KEPT)
         hits = host > self.thresholds.host
         self._host.warm_up(hits)
         self._end_to_end.warm_up(hits)
-
-    def _learn_thresholds(self, host: F64) -> None:
-        self._learnt.append([learned.host_tail(host), learned.host_level(host)])
-        self.thresholds = Thresholds(*learned.agreed(self._learnt))
-        self._learning.clear()
 
     def _locally(self, rows: F64, host: F64, sampled_all: bool) -> Bools:
         """Slow against its neighbours: sharper than the level, but only where every host part is known exactly."""
@@ -148,8 +135,6 @@ class ExecutionWatch:
         return {
             "thresholds": None if self.thresholds is None else [self.thresholds.host, self.thresholds.level],
             "ring": self.ring.state(),
-            "learning": self._learning.state(),
-            "learnt": [list(lot) for lot in self._learnt],
             "drift": self.drift,
             "host": self._host.state(),
             "end_to_end": self._end_to_end.state(),
@@ -162,8 +147,6 @@ class ExecutionWatch:
         self = cls()
         self.thresholds = None if state["thresholds"] is None else Thresholds(*state["thresholds"])
         self.ring, self.drift = Ring.restore(state["ring"]), state["drift"]
-        self._learning = Ring.restore(state["learning"])
-        self._learnt.extend(state["learnt"])
         self._host.load(state["host"])
         self._end_to_end.load(state["end_to_end"])
         self._spikes = RareScan.restore(state["spikes"])

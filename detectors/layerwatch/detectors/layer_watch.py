@@ -48,8 +48,8 @@ class LayerWatch:
             _WARM_UP, 3
         )  # SLICE, COMMON and TOTAL of the lot of healthy ones that is being gathered
         self._learnt: deque[list[float]] = deque(maxlen=learned.LOTS)  # thresholds of whole lots
-        self._slices = Scan(_SLICE_RATE, _PRIOR_EXECUTIONS)
-        self._large = Scan(_LARGE_RATE, _LARGE_PRIOR_EXECUTIONS, _LEAST_LARGE, _APART_S)
+        self._slices = Scan(_SLICE_RATE, _PRIOR_EXECUTIONS, trimmed=True)
+        self._large = Scan(_LARGE_RATE, _LARGE_PRIOR_EXECUTIONS, _LEAST_LARGE, _APART_S, trimmed=True)
         self._common_drift = 0.0
         self._total_drift = 0.0
 

@@ -52,6 +52,8 @@ class Scan:
         rate_floor: hits an execution that are taken for healthy at the least; a rate of zero was never observed.
         prior_executions: healthy executions that this is believed for, before any was seen.
         least_hits: fewer are never too many.
+        trimmed: the rate leaves out the lot of a thousand with most hits, which may have held a trouble that nobody saw.
+            Only for hits that healthy executions hardly ever are: what comes with some healthy regimes must count.
         apart_s: time between the first hit of a window and its last: one hiccup may cost several executions.
     """
 
@@ -61,11 +63,13 @@ class Scan:
         prior_executions: int = 1,
         least_hits: int = _LEAST_HITS,
         apart_s: float = 0.0,
+        trimmed: bool = False,
     ) -> None:
         self._rate_floor = rate_floor
         self._prior_executions = prior_executions
         self._least_hits = least_hits
         self._apart_s = apart_s
+        self._trimmed = trimmed
         self._ring = Ring(max(WINDOWS), 2)
         self._healthy = _Counted()
         self._lot = _Counted()  # being gathered
@@ -80,7 +84,7 @@ class Scan:
     def rate(self) -> float:
         """Hits an execution while healthy."""
         seen, hits = self._healthy.seen, self._healthy.hits
-        if self._lots > 1:  # one lot that held a trouble nobody saw, as the first may, does not decide
+        if self._trimmed and self._lots > 1:
             seen, hits = seen - self._worst.seen, hits - self._worst.hits
         learnt = (hits + 0.5) / (seen + self._prior_executions)
         return min(_RATE_CEILING, max(learnt, self._rate_floor))
