@@ -26,6 +26,9 @@ _SWITCH_RATIO = 1.0  # log units: a switch of profile that costs 2.7x
 _SWITCHES = 4  # latest switches looked at
 _SWITCHES_SLOW = 3
 _DRIFT_EXECUTIONS = 2000
+_LAYERS_UNKNOWN = (
+    0.1  # log units by which layers alone may vary: where they are known, that is no part of HOST
+)
 _SPIKE = 1.4  # log units: four times as long as its shape should take
 _RATE_FLOOR = 5e-4  # healthy spikes of the host part come in clusters
 
@@ -57,7 +60,8 @@ class ExecutionWatch:
             return []
         level = max(self.drift, 0.0)
         host = rows[:, HOST] - level
-        hits = judged & ((host > self.thresholds.host) | self._locally(rows, host, sampled_all))
+        beyond = self.thresholds.host + (0.0 if sampled_all else _LAYERS_UNKNOWN)
+        hits = judged & ((host > beyond) | self._locally(rows, host, sampled_all))
         slow = judged & (rows[:, RATIO] - level > self.thresholds.host + 0.4)
         spikes = judged & (rows[:, RATIO] - level > _SPIKE)
         rows[:, HIT] = hits | slow
