@@ -16,8 +16,7 @@ from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import Point
 from layerwatch.schemas.engines import Layer, Manifest
 
-_STRIDE, _SETTLED_STRIDE = 2, 4  # one message of so many is looked at, and once enough is known
-_DENSE = 32  # executions in a message; all of those with fewer are looked at until enough is known
+_SETTLED_STRIDE = 4  # once enough is known, one message of so many is looked at
 _LEVELS = 8  # of a size, for another build to be held against them
 _SHARE = 0.95  # of the executions have sizes with so many
 
@@ -44,8 +43,6 @@ class OwnLevels:
         rows = healthy & (sampled.features[:, JUDGED] > 0)
         if rows.any():
             self._turn = (self._turn + 1) % _SETTLED_STRIDE
-            if self._turn % _STRIDE and np.count_nonzero(rows) >= _DENSE:
-                return
             sizes = np.array([size_of(point) for point in points])[shape[rows]]
             self._counts.update(sizes.tolist())
             if self._turn and self.levels.settled(sizes):
