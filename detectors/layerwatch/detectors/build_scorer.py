@@ -8,26 +8,23 @@ import numpy as np
 
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors.arrays import F64, Bools, State
-from layerwatch.detectors.baseline import SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions
+from layerwatch.detectors.build_baselines import COLD_EXECUTIONS, BuildBaselines
 from layerwatch.detectors.build_comparison import BuildComparison
-from layerwatch.detectors.build_reference import BuildReference, LaneReference, OwnLevels
+from layerwatch.detectors.build_reference import BuildReference
 from layerwatch.detectors.causes import causes_of, is_seen_by_counters, pattern_of
-from layerwatch.detectors.comparison import Compared, subtract_layers
+from layerwatch.detectors.comparison import Compared
 from layerwatch.detectors.episode import OpenEpisode
 from layerwatch.detectors.execution_watch import ExecutionWatch
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.gpu import GpuCounters
 from layerwatch.detectors.gpu_activity import GpuActivity
-from layerwatch.detectors.instance_offset import InstanceOffsets
-from layerwatch.detectors.lane import Lane
-from layerwatch.detectors.layer_watch import JUDGED, LayerWatch
+from layerwatch.detectors.layer_watch import LayerWatch
 from layerwatch.detectors.level_notice import LevelNotice, is_material, sentence, step_cause, stepped
 from layerwatch.detectors.level_watch import LevelShift
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
 from layerwatch.detectors.sampled import Sampled
-from layerwatch.detectors.shapes import point_of
 from layerwatch.detectors.slow.path import SlowPath
 from layerwatch.detectors.suspicion import Suspicion
 from layerwatch.detectors.window_watch import WindowWatch
@@ -37,20 +34,17 @@ from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.signals import Episode
 
 _CHUNK = 32  # executions judged at once
-_IDLE_S, _COLD_EXECUTIONS = 1.0, 5  # after a pause, so many executions are slow without anything being wrong
 _REMEMBERED = 3  # messages whose layers are kept, for the executions between an onset and its finding
 _CONTEXT_S = 0.6  # before the onset, looked at for the cause
 
 
 class BuildScorer:
-    """Baselines, channels and the open episode of one build on one instance."""
+    """Channels and the open episode of one build on one instance, over its baselines."""
 
     def __init__(self, instance: str, manifest: Manifest) -> None:
         self._instance = instance
         self._manifest = manifest
-        self._names: dict[int, list[Layer]] = {p.profile: p.layers for p in manifest.profiles}
-        self._end_to_end = ShapeBaseline(1)
-        self._lanes: dict[int, Lane] = {}
+        self._baselines = BuildBaselines(manifest)
         self._executions = ExecutionWatch()
         self._layers = LayerWatch()
         self._windows = WindowWatch()
@@ -59,8 +53,6 @@ class BuildScorer:
         self._activity = GpuActivity()
         self._suspicion = Suspicion()
         self.slow = SlowPath(instance, manifest.engine)
-        self._last_s = 0.0
-        self._cold = _COLD_EXECUTIONS
         self.healthy: list[tuple[F64 | None, dict[str, float]]] = []  # of the latest update: windows, levels
         self._recent: deque[Sampled] = deque(maxlen=_REMEMBERED)
         self._notice = LevelNotice(instance, manifest.engine)
@@ -68,8 +60,6 @@ class BuildScorer:
             tuple[LevelShift, list[Layer]]
         ] = []  # that requests feel, as the latest blocks show them
         self.episode: OpenEpisode | None = None
-        self._own: dict[int, OwnLevels] = {}
-        self._offsets: InstanceOffsets | None = None  # while the level after a prior is learnt
         self.comparison: BuildComparison | None = None  # with the build that was served before
 
     @property
@@ -79,12 +69,7 @@ class BuildScorer:
     @property
     def settled(self) -> bool:
         """Whether all baselines stand, so that more samples would teach little."""
-        return (
-            not self.warming_up
-            and self._layers.settled
-            and any(lane.levels.settled for lane in self._lanes.values())
-            and any(own.stands for own in self._own.values())
-        )
+        return not self.warming_up and self._layers.settled and self._baselines.stand
 
     @property
     def suspected(self) -> list[str]:
@@ -94,13 +79,13 @@ class BuildScorer:
     @property
     def learned(self) -> int:
         """Executions that the end-to-end baseline rests on."""
-        return self._end_to_end.seen
+        return self._baselines.seen
 
     def describe(self, manifest: Manifest) -> None:
         """The build's manifest as it is known now: profiles that no runtime had run before may have come."""
         if manifest is not self._manifest:
             self._manifest = manifest
-            self._names |= {p.profile: p.layers for p in manifest.profiles if p.profile not in self._lanes}
+            self._baselines.describe(manifest)
 
     def update(self, batch: Executions, models: Models) -> list[Episode]:
         """Judge a batch; the open episode as it stands, and those that closed within the batch."""
@@ -108,14 +93,15 @@ class BuildScorer:
         closed: list[Episode] = []
         self.healthy = []
         if len(batch):
-            compared = self._compare(batch)
+            compared = self._baselines.compare(batch)
             self._recent.extend(compared.sampled)
             healthy = np.zeros(len(batch), bool)
             for a in range(0, len(batch), _CHUNK):
                 b = min(a + _CHUNK, len(batch))
                 healthy[a:b] = self._judge(batch, compared, a, b, models)
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
-            self._learn(batch, compared, healthy)
+            if self._baselines.learn(batch, compared, healthy, calm=self.episode is None):
+                self._gpu.learn()  # other instances' usual counters were a start and no more
             self._feed_slow(batch, compared, healthy, models)
             self._suspect(batch, compared)
             if self.comparison is not None:
@@ -124,7 +110,7 @@ class BuildScorer:
         closed += self._compared(batch.clock_s)
         closed += self.slow.episodes
         if self.episode is not None and self.episode.announced:
-            closed.append(self.episode.snapshot(self._names))
+            closed.append(self.episode.snapshot(self._baselines.names))
         return closed + self._notice.episodes()
 
     def close(self, clock_s: float) -> list[Episode]:
@@ -139,7 +125,7 @@ class BuildScorer:
     def _close_episode(self, clock_s: float) -> list[Episode]:
         if self.episode is None:
             return []
-        snapshot = self.episode.snapshot(self._names, closed_s=clock_s)
+        snapshot = self.episode.snapshot(self._baselines.names, closed_s=clock_s)
         self.episode = None
         self._clear()
         return [snapshot]
@@ -147,12 +133,12 @@ class BuildScorer:
     def compare_with(self, reference: BuildReference, *, returned: bool) -> None:
         """Hold the executions to come against another build; `returned`: this one has served here before."""
         self.comparison = BuildComparison(
-            self._instance, self._manifest.engine, reference, self._names, returned
+            self._instance, self._manifest.engine, reference, self._baselines.names, returned
         )
 
     def resume_comparison(self, reference: BuildReference, state: State, heavy: State | None) -> None:
         self.comparison = BuildComparison.restore(
-            self._instance, self._manifest.engine, reference, self._names, state, heavy
+            self._instance, self._manifest.engine, reference, self._baselines.names, state, heavy
         )
 
     def reboot(self) -> None:
@@ -162,49 +148,7 @@ class BuildScorer:
         self.slow.interrupt()
         self._notice.forget()
         self._recent.clear()
-        self._last_s, self._cold = 0.0, _COLD_EXECUTIONS
-
-    def _compare(self, batch: Executions) -> Compared:
-        points = [point_of(shape) for shape in batch.shapes]
-        skip = self._cold_executions(batch)
-        n = len(batch)
-        rows = np.zeros((n, 8))
-        rows[:, e.TIME] = batch.times_s
-        rows[:, e.END_TO_END_MS] = batch.end_to_end_ms
-        rows[:, e.EXPECTED_MS] = batch.end_to_end_ms
-        rows[:, e.SWITCHED] = batch.switched
-        if self._end_to_end.fitted:
-            expected, seen = self._end_to_end.expected(points)
-            rows[:, e.EXPECTED_MS] = np.exp(expected[batch.shape, 0])
-            rows[:, e.RATIO] = np.log(batch.end_to_end_ms) - expected[batch.shape, 0]
-            rows[:, e.JUDGED] = (seen[batch.shape] >= SUPPORT) & ~skip
-        rows[:, e.HOST] = rows[:, e.RATIO]
-        sampled = []
-        for block in batch.layers:
-            lane = self._lanes.get(block.profile)
-            if lane is None:
-                lane = self._lanes[block.profile] = Lane(self._names[block.profile])
-            against = lane.compare(batch, block, points, skip)
-            if against is not None and len(against.rows):
-                sampled.append(against)
-                subtract_layers(rows, against)
-        at = np.concatenate([s.rows for s in sampled]) if sampled else np.empty(0, np.int64)
-        features = np.concatenate([s.features for s in sampled]) if sampled else np.empty((0, 8))
-        order = np.argsort(at, kind="stable")
-        order = order[features[order, JUDGED] > 0]
-        return Compared(points, rows, skip, sampled, features[order], at[order])
-
-    def _cold_executions(self, batch: Executions) -> Bools:
-        """The first executions of a process and those after a pause: slow by nature."""
-        skip = np.zeros(len(batch), bool)
-        starts = batch.times_s - batch.end_to_end_ms / 1e3
-        before = np.concatenate(([self._last_s or starts[0]], batch.times_s[:-1]))
-        for i in np.flatnonzero(starts - before > _IDLE_S):
-            skip[i : i + _COLD_EXECUTIONS] = True
-        skip[: self._cold] = True
-        self._cold = max(0, self._cold - len(batch))
-        self._last_s = float(batch.times_s[-1])
-        return skip
+        self._baselines.reboot()
 
     def _judge(self, batch: Executions, compared: Compared, a: int, b: int, models: Models) -> bool:
         """Judge executions a..b; True if they may be learnt from."""
@@ -248,18 +192,18 @@ class BuildScorer:
 
     def _levels(self, compared: Compared, time_s: float, models: Models) -> list[Finding]:
         """Steps that requests feel; smaller ones become a notice."""
-        if self._offsets is not None and self._offsets.young:
+        if self._baselines.borrowed:
             return []
         judged = [
-            self._lanes[sampled.profile].levels.add(sampled, self.episode is None)
+            self._baselines.lanes[sampled.profile].levels.add(sampled, self.episode is None)
             for sampled in compared.sampled
         ]
         # While another trouble is open, all levels are off: they say nothing of their own, and keep nothing open.
         if self.warming_up or (self.episode is not None and not self.episode.is_step):
             return []
         shifts = [
-            (s, self._names[p])
-            for p, lane in self._lanes.items()
+            (s, self._baselines.names[p])
+            for p, lane in self._baselines.lanes.items()
             if (s := lane.levels.shift) is not None and s.channel not in models.silenced
         ]
         if any(judged):
@@ -270,7 +214,7 @@ class BuildScorer:
     def _suspect(self, batch: Executions, compared: Compared) -> None:
         raised = ["episode"] if self.episode is not None else []
         raised += self._windows.suspected
-        if any(lane.levels.suspected for lane in self._lanes.values()):
+        if any(lane.levels.suspected for lane in self._baselines.lanes.values()):
             raised.append("levels")
         if self.slow.suspected:
             raised.append("slow_path")
@@ -370,13 +314,7 @@ class BuildScorer:
 
     def reference(self) -> BuildReference:
         """This build as others are held against it; follows what is learnt."""
-        lanes = {
-            profile: LaneReference(
-                self._names[profile], self._lanes[profile].baseline, own.blocks, own.levels
-            )
-            for profile, own in self._own.items()
-        }
-        return BuildReference(self._manifest.engine, self._end_to_end, lanes)
+        return self._baselines.reference()
 
     def _clear(self) -> None:
         self._executions.clear()
@@ -384,37 +322,11 @@ class BuildScorer:
         self._windows.clear()
         self._precision.clear()
         self._suspicion.clear()
-        for lane in self._lanes.values():
-            lane.levels.clear()
-
-    def _learn(self, batch: Executions, compared: Compared, healthy: Bools) -> None:
-        fit = healthy & ~compared.skip
-        if self._offsets is not None:
-            self._follow_instance(self._offsets, compared, fit)
-        plain = fit & ~batch.switched
-        if plain.any():
-            log_ms = np.log(batch.end_to_end_ms[plain])[:, None]
-            self._end_to_end.learn(compared.points, batch.shape[plain], log_ms)
-        for block in batch.layers:
-            self._lanes[block.profile].learn(batch, block, compared.points, fit[block.rows])
-        for sampled in compared.sampled:
-            if sampled.profile not in self._own:
-                self._own[sampled.profile] = OwnLevels(self._names[sampled.profile])
-            self._own[sampled.profile].learn(
-                sampled, compared.points, batch.shape[sampled.rows], fit[sampled.rows]
-            )
-
-    def _follow_instance(self, offsets: InstanceOffsets, compared: Compared, fit: Bools) -> None:
-        """After a prior was taken up: move the baselines to this instance's own level."""
-        lanes = {profile: lane.baseline for profile, lane in self._lanes.items()}
-        offsets.follow(compared, fit, self._end_to_end, lanes)
-        if offsets.settled and self.episode is None:
-            self._gpu.learn()  # other instances' usual counters were a start and no more
-            self._offsets = None
+        self._baselines.clear()
 
     def prior(self) -> State:
         """What another instance of this build can start from: nothing that concerns this one's own executions."""
-        hot = self.hot() | {"episode": None, "comparison": None, "last_s": 0.0, "cold": _COLD_EXECUTIONS}
+        hot = self.hot() | {"episode": None, "comparison": None, "last_s": 0.0, "cold": COLD_EXECUTIONS}
         hot["notice"] = LevelNotice(self._instance, self._manifest.engine).state()
         start = BuildScorer.restore("", self._manifest, hot, self.heavy() | {"offsets": None}, None)
         start._clear()
@@ -427,14 +339,11 @@ class BuildScorer:
         """From what `prior` gave on another instance; scores at once. Raises InvalidRecord (bad_prior)."""
         try:
             self = cls.restore(instance, manifest, prior["hot"], prior["heavy"], None)
-            counts = {profile: len(layers) for profile, layers in self._names.items()}
-            if any(lane.baseline.outputs != counts[profile] for profile, lane in self._lanes.items()):
-                raise ValueError("other layers than its manifest")
+            self._baselines.adopt()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise InvalidRecord(
                 "bad_prior", f"the prior of {manifest.engine} cannot be used: {error}"
             ) from error
-        self._offsets = InstanceOffsets(list(self._lanes))
         return self
 
     def _feed_slow(self, batch: Executions, compared: Compared, healthy: Bools, models: Models) -> None:
@@ -452,24 +361,17 @@ class BuildScorer:
             "activity": self._activity.state(),
             "suspicion": self._suspicion.state(),
             "precision": self._precision.state(),
-            "last_s": self._last_s,
-            "cold": self._cold,
             "slow": self.slow.hot(),
             "notice": self._notice.state(),
-            "levels": {str(profile): lane.levels.hot() for profile, lane in self._lanes.items()},
+            **self._baselines.hot(),
             "episode": None if self.episode is None else self.episode.state(),
             "comparison": None if self.comparison is None else self.comparison.state(),
         }
 
     def heavy(self) -> State:
         """The baselines."""
-        return {
-            "end_to_end": self._end_to_end.state(),
-            "lanes": {str(profile): lane.state() for profile, lane in self._lanes.items()},
-            "own": {str(profile): own.state() for profile, own in self._own.items()},
-            "comparison": None if self.comparison is None else self.comparison.heavy(),
-            "offsets": None if self._offsets is None else self._offsets.state(),
-        }
+        comparison = None if self.comparison is None else self.comparison.heavy()
+        return {**self._baselines.heavy(), "comparison": comparison}
 
     @classmethod
     def restore(
@@ -484,24 +386,9 @@ class BuildScorer:
         self._suspicion = Suspicion.restore(hot["suspicion"])
         self._precision = PrecisionWatch.restore(hot["precision"])
         self.slow = SlowPath.restore(instance, manifest.engine, hot["slow"], slow)
-        self._last_s, self._cold = hot["last_s"], hot["cold"]
+        self._baselines = BuildBaselines.restore(manifest, hot, heavy)
         self._notice.load(hot["notice"])
         self.episode = None if hot["episode"] is None else OpenEpisode.restore(hot["episode"])
-        if heavy is not None:
-            self._end_to_end = ShapeBaseline.restore(heavy["end_to_end"])
-            self._lanes = {
-                int(profile): Lane.restore(state, self._names[int(profile)])
-                for profile, state in heavy["lanes"].items()
-            }
-            for profile, state in hot["levels"].items():
-                if int(profile) in self._lanes:
-                    self._lanes[int(profile)].levels.load(state)
-            self._own = {
-                int(profile): OwnLevels.restore(self._names[int(profile)], state)
-                for profile, state in heavy["own"].items()
-            }
-            offsets = heavy["offsets"]
-            self._offsets = None if offsets is None else InstanceOffsets.restore(offsets)
         return self
 
 
