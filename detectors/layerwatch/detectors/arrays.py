@@ -22,6 +22,14 @@ def median(values: F64) -> float:
     return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
+def quantile(values: F64, q: float) -> float:
+    """Of a short 1-d array, linear between its values; numpy's own spends 200 us on generality."""
+    ordered = np.sort(values)
+    below, part = divmod(q * (len(ordered) - 1), 1.0)
+    low, high = ordered[int(below)], ordered[min(int(below) + 1, len(ordered) - 1)]
+    return float(low + part * (high - low))
+
+
 def clipped(values: F64, limit: F64 | float) -> F64:
     """Within -limit..limit; np.clip is five times as slow on small arrays."""
     out: F64 = np.minimum(np.maximum(values, -limit), limit)

@@ -73,9 +73,9 @@ class LayerWatch:
         self.ring.push(rows)
         result = self._slices.push(rows[:, TIME], hits, MAX_AGE_S if sampled_all else SPARSE_AGE_S)
         large = rows[:, SLICE] > _LARGE * self.thresholds.share
-        few = self._large.push(rows[:, TIME], large, SPARSE_AGE_S)
-        if result is None and not sampled_all:
-            result = few
+        if not sampled_all:
+            few = self._large.push(rows[:, TIME], large, SPARSE_AGE_S)
+            result = few if result is None else result
         findings = (
             [
                 Finding(

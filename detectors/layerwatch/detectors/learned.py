@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from layerwatch.detectors.arrays import F64, median
+from layerwatch.detectors.arrays import F64, median, quantile
 
 #: Latest lots of healthy executions that thresholds rest on.
 LOTS = 5
@@ -33,7 +33,7 @@ def agreed(learnt: Sequence[Sequence[float]]) -> list[float]:
 
 def host_tail(host: F64) -> float:
     """An execution's time outside of its layers is a hit beyond this log-ratio."""
-    return float(min(1.2, max(0.70, np.quantile(host, 0.99) + 0.25)))
+    return float(min(1.2, max(0.70, quantile(host, 0.99) + 0.25)))
 
 
 def host_level(host: F64) -> float:
@@ -43,7 +43,7 @@ def host_level(host: F64) -> float:
 
 def slice_share(largest: F64) -> float:
     """One layer's excess as a share of the sum of all layers: time-slicing by another process."""
-    return float(min(0.50, max(0.25, 2 * np.quantile(largest, 0.995))))
+    return float(min(0.50, max(0.25, 2 * quantile(largest, 0.995))))
 
 
 def common_mode(common: F64) -> float:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from layerwatch.detectors.arrays import median, pack, row_medians, unpack
+from layerwatch.detectors.arrays import column_medians, median, pack, quantile, row_medians, unpack
 
 arrays = hnp.arrays(
     st.sampled_from([np.float16, np.float32, np.float64, np.int16, np.int64, np.uint8, np.bool_]),
@@ -87,5 +87,8 @@ def test_dates_are_told_as_text_and_not_as_objects() -> None:
     hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-9, 9))
 )
 def test_the_short_medians_equal_those_of_numpy(values: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    assert np.array_equal(column_medians(values), np.median(values, axis=0))
+    for q in (0.0, 0.5, 0.99, 0.995, 1.0):
+        assert quantile(values[0], q) == pytest.approx(np.quantile(values[0], q), rel=1e-12, abs=1e-300)
     assert median(values[0]) == pytest.approx(np.median(values[0]))
     assert row_medians(values) == pytest.approx(np.median(values, axis=1))
