@@ -29,10 +29,11 @@ class RareScan:
 
     def push(self, times_s: F64, hits: Bools) -> ScanResult | None:
         """Add executions; the strongest window that holds too many hits, judged at the newest hit."""
-        for index in hits.nonzero()[0]:
-            self._latest.append((self._seen + int(index), float(times_s[index])))
+        found = hits.nonzero()[0].tolist()
+        for index in found:
+            self._latest.append((self._seen + index, float(times_s[index])))
         self._seen += len(hits)
-        return self._judge() if hits.any() else None
+        return self._judge() if found else None
 
     def learn(self) -> None:
         """Nothing is wrong: what has left the longest window was healthy."""

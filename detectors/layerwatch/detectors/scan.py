@@ -113,8 +113,10 @@ class Scan:
 
     def push(self, times_s: F64, hits: Bools, max_age_s: float = MAX_AGE_S) -> ScanResult | None:
         """Add executions; the strongest window that holds too many hits, judged at the newest hit."""
-        self._ring.push(np.column_stack((times_s, hits)))
-        return self._judge(max_age_s) if hits.any() else None
+        rows = np.empty((len(hits), 2))
+        rows[:, 0], rows[:, 1] = times_s, hits
+        self._ring.push(rows)
+        return self._judge(max_age_s) if np.count_nonzero(hits) else None
 
     def _judge(self, max_age_s: float) -> ScanResult | None:
         rows = self._ring.last(max(WINDOWS))
