@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from typing import Protocol
 
 from layerwatch.history.metrics import Metrics
 from layerwatch.history.progress import Progress
 from layerwatch.history.rows import READERS
 from layerwatch.history.store import Batch, Refused, Store
+from layerwatch.hosting.log_reading import LogReading, Source
 from layerwatch.hosting.log_source import Position, Positions, RawRecord
-from layerwatch.schemas.errors import InvalidRecord, Unavailable
+from layerwatch.schemas.errors import InvalidRecord
 
 _log = logging.getLogger(__name__)
-
-_RETRY_FIRST_S = 0.5
-_RETRY_MOST_S = 5.0
-
-
-class Source(Protocol):
-    """The topics, from a position on. Raises Unavailable when it must be opened again."""
-
-    def poll(self) -> Sequence[RawRecord]: ...
-
-    def waiting(self) -> int: ...
-
-    def caught_up(self) -> bool: ...
-
-    def close(self) -> None: ...
 
 
 class Ingest:
@@ -46,64 +29,45 @@ class Ingest:
         ended: Callable[[], None],
     ) -> None:
         self._store = store
-        self._connect = connect
         self._progress = progress
         self._metrics = metrics
         self._ended = ended
         self._newest_ms = 0
         self._tell_position(store.positions())
-        self._stopping = threading.Event()
-        # A daemon: waiting for a broker that does not answer must not hold up the end of the process.
-        self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
-        self.failure: Exception | None = None
+        self._reading = LogReading(
+            connect, self._step, self._close, positions=store.positions, away=self._away
+        )
+
+    @property
+    def failure(self) -> Exception | None:
+        return self._reading.failure
 
     def start(self) -> None:
-        self._thread.start()
+        self._reading.start()
 
     def stop(self, timeout_s: float) -> None:
         """Ask the thread to end and wait; what it has not stored by then is read again at the next start."""
-        self._stopping.set()
-        self._thread.join(timeout_s)
+        self._reading.stop(timeout_s)
 
-    def _run(self) -> None:
-        try:
-            self._keep_following()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on without it
-            _log.exception("reading the topics failed for good")
-            self.failure = error
-        finally:
-            self._store.close()
-            self._ended()
+    def _close(self) -> None:
+        self._store.close()
+        self._ended()
 
-    def _keep_following(self) -> None:
-        wait_s, told = _RETRY_FIRST_S, ""
-        while not self._stopping.is_set():
-            try:
-                with closing(self._connect(self._store.positions())) as source:
-                    wait_s, told = _RETRY_FIRST_S, ""
-                    _log.info("reading the topics")
-                    self._follow(source)
-            except Unavailable as error:
-                if str(error) != told:
-                    told = str(error)
-                    _log.warning("%s; trying again", told)
-                self._metrics.lag.set(math.nan)  # unknown is not zero
-                self._progress.moved(0)  # waiting for Kafka is not being stuck
-                self._stopping.wait(wait_s)
-                wait_s = min(2 * wait_s, _RETRY_MOST_S)
+    def _away(self) -> None:
+        self._metrics.lag.set(math.nan)  # unknown is not zero
+        self._progress.moved(0)  # waiting for Kafka is not being stuck
 
-    def _follow(self, source: Source) -> None:
-        while not self._stopping.is_set():
-            records = source.poll()
-            if records:
-                self._write(records)
-            waiting = source.waiting()
-            self._metrics.lag.set(waiting)
-            if records or not waiting:
-                self._progress.moved(waiting)
-            if not self._progress.ready and source.caught_up():
-                self._progress.ready = True
-                _log.info("caught up with the topics")
+    def _step(self, source: Source) -> None:
+        records = source.poll()
+        if records:
+            self._write(records)
+        waiting = source.waiting()
+        self._metrics.lag.set(waiting)
+        if records or not waiting:
+            self._progress.moved(waiting)
+        if not self._progress.ready and source.caught_up():
+            self._progress.ready = True
+            _log.info("caught up with the topics")
 
     def _write(self, records: Sequence[RawRecord]) -> None:
         batch = read(records)

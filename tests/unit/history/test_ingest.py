@@ -9,12 +9,13 @@ from pathlib import Path
 
 from history_records import alert_json, decision_json
 
-from layerwatch.history.ingest import Ingest, Source
+from layerwatch.history.ingest import Ingest
 from layerwatch.history.metrics import Metrics
 from layerwatch.history.progress import STUCK_S, Progress
 from layerwatch.history.reader import Reader
 from layerwatch.history.store import Store
 from layerwatch.history.tables import ALERT, DECISION
+from layerwatch.hosting.log_reading import Source
 from layerwatch.hosting.log_source import Positions, RawRecord
 from layerwatch.schemas.errors import Unavailable
 from layerwatch.schemas.topics import ALERTS, DECISIONS
