@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from layerwatch.history.rows import Revision
 from layerwatch.history.tables import VERSION, Kind, definitions
+from layerwatch.hosting.database import open_database, transaction
 from layerwatch.hosting.log_source import Position
-from layerwatch.schemas.errors import ConfigError
 
 FILE_NAME = "history.sqlite3"
-_BUSY_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,41 +48,10 @@ class Store:
     """The writer. Raises ConfigError where the file cannot be used."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Opened by one thread and then used by one other: never by two at a time.
-            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            self._prepare(path)
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigError(
-                f"the history cannot be kept in {path} ({error}): mend or move that file,"
-                " or set LAYERWATCH_STATE_DIR to another folder"
-            ) from error
-
-    def _prepare(self, path: Path) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise ConfigError(
-                f"{path} was written by a newer layerwatch (its version is {version}, this one reads {VERSION}):"
-                " install that layerwatch again, or set LAYERWATCH_STATE_DIR to another folder"
-            )
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # A killed process loses nothing; a power cut may undo the last transactions, which are then read again.
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        if version == 0:
-            with self._transaction():
-                for statement in definitions():
-                    self._db.execute(statement)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        # Opened by one thread and then used by one other: never by two at a time. NORMAL: what a power cut undoes is read again.
+        self._db = open_database(
+            path, "the history", version=VERSION, tables=definitions(), synchronous="NORMAL"
+        )
 
     def positions(self) -> dict[tuple[str, int], Position]:
         """How far each (topic, partition) was read."""
@@ -96,7 +61,7 @@ class Store:
     def write(self, batch: Batch) -> Written:
         """All of the batch or nothing of it; a revision that is there already is left as it is."""
         written = Written()
-        with self._transaction():
+        with transaction(self._db):
             for revision in batch.revisions:
                 counter = written.rows if self._add(revision) else written.repeated
                 counter[revision.kind.name] += 1

@@ -5,7 +5,6 @@ So a process that is killed at any moment goes on where it was: no notice is los
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,15 +13,14 @@ from pathlib import Path
 
 import msgspec
 
+from layerwatch.hosting.database import open_database, transaction
 from layerwatch.hosting.log_source import Position
 from layerwatch.notify.incident import Notice, ServiceState
-from layerwatch.schemas.errors import ConfigError
 
 FILE_NAME = "notify.sqlite3"
 #: `PRAGMA user_version` of a database with these tables.
 VERSION = 1
 
-_BUSY_S = 10
 #: Dead letters that are kept, the newest.
 _DEAD_MOST = 1000
 #: Incidents that are over are kept so long (s).
@@ -68,41 +66,19 @@ class Outbox:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            self._prepare(path)
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigError(
-                f"the outbox cannot be kept in {path} ({error}): mend or move that file,"
-                " or set LAYERWATCH_STATE_DIR to another folder"
-            ) from error
-
-    def _prepare(self, path: Path) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise ConfigError(
-                f"{path} was written by a newer layerwatch (its version is {version}, this one reads {VERSION}):"
-                " install that layerwatch again, or set LAYERWATCH_STATE_DIR to another folder"
-            )
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # A page must not be sent twice because of a power cut.
-        self._db.execute("PRAGMA synchronous = FULL")
-        if version == 0:
-            with self._transaction():
-                for statement in filter(str.strip, _TABLES.split(";")):
-                    self._db.execute(statement)
+        # FULL: a page must not be sent twice because of a power cut.
+        self._db = open_database(
+            path,
+            "the outbox",
+            version=VERSION,
+            tables=filter(str.strip, _TABLES.split(";")),
+            synchronous="FULL",
+        )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self._lock, transaction(self._db):
+            yield
 
     def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         with self._lock:
