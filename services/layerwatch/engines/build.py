@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from layerwatch.engines import ranges
+from layerwatch.hosting.files import replace_whole
 from layerwatch.schemas.build_notes import BuildNotes, ProfileShapes, file_sha256, notes_path
 from layerwatch.schemas.codec import encode_json
 from layerwatch.schemas.engines import TensorRange
@@ -86,7 +86,7 @@ def build(wanted: Wanted, precision: str, plan: Path, trt: Any) -> BuildNotes:
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise BuildFailed(f"TensorRT built nothing of {wanted.model} in {precision}: {log.words()}")
-    _replace(plan, bytes(serialized))
+    replace_whole(plan, bytes(serialized))
     notes = BuildNotes(
         plan_sha256=file_sha256(plan),
         model=wanted.model.name,
@@ -96,7 +96,7 @@ def build(wanted: Wanted, precision: str, plan: Path, trt: Any) -> BuildNotes:
         profiles=profiles,
         ranges=[TensorRange(name, amax) for name, amax in sorted(known.items())],
     )
-    _replace(notes_path(plan), encode_json(notes))
+    replace_whole(notes_path(plan), encode_json(notes))
     return notes
 
 
@@ -186,16 +186,6 @@ def _add_profiles(builder: Any, config: Any, network: Any, wanted: Wanted) -> li
         if config.add_optimization_profile(profile) < 0:
             raise BuildFailed(f"TensorRT refused the profile {shapes}")
     return profiles
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(data)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _log(trt: Any) -> Any:
