@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ from layerwatch.hosting.settings import Settings
 __all__ = ["current_event", "faust_app", "run"]
 
 
-def faust_app(name: str, settings: Settings, positions: Positions) -> Any:
-    """An application named layerwatch-`name`; its tables live in the state directory, it commits what `positions` say."""
+def faust_app(
+    name: str, settings: Settings, positions: Positions, write_all: Callable[[], Awaitable[None]]
+) -> Any:
+    """An application named layerwatch-`name`; its tables live in the state directory, it commits what `positions` say.
+
+    `write_all` is waited for before partitions or the process go.
+    """
     data = (settings.state_dir / "streams" / name).resolve()
     data.mkdir(parents=True, exist_ok=True)  # faust makes only the last level
     app = _app(name, settings, data)
     app.transport = Transport(app.conf.broker_consumer, app, loop=app.loop)
-    app.transport.positions = positions
+    app.transport.positions, app.transport.write_all = positions, write_all
     return app
 
 

@@ -9,6 +9,7 @@ acknowledged is its word alone.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka.errors import IllegalStateError
@@ -143,8 +144,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def wait_empty(self) -> None:
         """Until all that was taken up is done, and acknowledged: before partitions or the process go."""
-        while self._positions.busy() and not self.should_stop:
-            await self.sleep(_IDLE_S)
+        await self.transport.write_all()
         await self.commit_and_end_transactions()
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:
@@ -155,7 +155,8 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
-    """To be given the `positions` of the application's lanes."""
+    """To be given the `positions` of the application's lanes, and what writes all their states (`write_all`)."""
 
     Consumer = _Consumer
     positions: Positions
+    write_all: Callable[[], Awaitable[None]]

@@ -30,6 +30,7 @@ from layerwatch.schemas.errors import InvalidRecord
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 0.1  # between two looks for states that are due to be written
+_BUSY_S = 0.02  # between two looks whether a handler is done, before partitions go
 _SWEEP_KEYS = 64  # written at once, so that the event loop is not held for long
 
 
@@ -60,11 +61,12 @@ class StreamApp:
         self._partitions = settings.kafka.partitions
         self.ready = False
         self._positions = Positions()
-        self._app = faust_app.faust_app(name, settings, self._positions)
+        self._app = faust_app.faust_app(name, settings, self._positions, self._write_all)
         self._topics: dict[str, Any] = {}
         self._on_way: list[Any] = []  # futures of what Kafka has not acknowledged, as far as we know
         self._writer: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
+        self._closed = False  # all is written for the last time: faust is about to stop its producer
         self._lanes = [self._lane(operator) for operator in operators]
         self._app.task(self._main)
         self._app.on_partitions_revoked.connect(self._revoked, weak=False)
@@ -107,7 +109,9 @@ class StreamApp:
 
     async def _handle(self, lane: Lane, event: Any) -> None:
         name, message = lane.operator.name, event.message
-        taken = self._positions.take(Partition(message.topic, message.partition), message.offset)
+        taken = None
+        if not self._closed:
+            taken = self._positions.take(Partition(message.topic, message.partition), message.offset)
         if taken is None:
             return
         self._watchdog.begin(name)
@@ -198,29 +202,37 @@ class StreamApp:
                 self._restore(lane, key)
 
     async def _keep_writing(self) -> None:
-        try:
-            while True:
-                self._watchdog.tick()
-                if self._app.should_stop:
-                    self._watchdog.stopping()
-                await self._write_due(closing=self._app.should_stop or self._app.rebalancing)
-                await asyncio.sleep(_SWEEP_S)
-        except Exception as error:  # without checkpoints nothing would ever be acknowledged
-            log.exception("cannot write states")
-            self._watchdog.abort(f"{type(error).__name__}: {error}")
+        while not self._closed:
+            self._watchdog.tick()
+            if self._app.should_stop:
+                self._watchdog.stopping()
+            await self._write_due(closing=self._app.should_stop or self._app.rebalancing)
+            await asyncio.sleep(_SWEEP_S)
+
+    async def _write_all(self) -> None:
+        """Before partitions or the process go: until nothing that was taken up is undone, and no state is left."""
+        while self._positions.busy():
+            await self._write_due(closing=True)
+            await asyncio.sleep(_BUSY_S)
+        await self._write_due(closing=True)
+        self._closed = self._app.should_stop
 
     async def _write_due(self, *, closing: bool) -> None:
         """Write the states that changed `checkpoint_s` ago, or all to their last part when this process lets go of them.
 
         One call at a time: no state may overtake an earlier one.
         """
-        async with self._writing:
-            for lane in self._lanes:
-                due = [key for key, keyed in lane.keys.items() if self._is_due(keyed, closing)]
-                for i in range(0, len(due), _SWEEP_KEYS):
-                    await self._write(lane, due[i : i + _SWEEP_KEYS], whole=closing)
-                if lane.refused:
-                    await self._acknowledge_refused(lane)
+        try:
+            async with self._writing:
+                for lane in self._lanes:
+                    due = [key for key, keyed in lane.keys.items() if self._is_due(keyed, closing)]
+                    for i in range(0, len(due), _SWEEP_KEYS):
+                        await self._write(lane, due[i : i + _SWEEP_KEYS], whole=closing)
+                    if lane.refused:
+                        await self._acknowledge_refused(lane)
+        except Exception as error:  # without checkpoints nothing would ever be acknowledged
+            log.exception("cannot write states")
+            self._watchdog.abort(f"{type(error).__name__}: {error}")
 
     def _is_due(self, keyed: Keyed, closing: bool) -> bool:
         changed_s = keyed.dirty_since_s
