@@ -31,7 +31,8 @@ def test_it_tells_each_channel_in_its_own_way_and_tells_the_end(
     with bench(fresh_kafka, tmp_path, "told") as b, running(b.service):
         b.service.wait_ready()
         b.alert()
-        decision = decision_json(target={"service": "told", "instance": "*", "domain": "capacity"})
+        target = {"service": "told", "instance": "*", "domain": "capacity"}
+        decision = decision_json(issued_s=time.time(), target=target)
         b.publish(DECISIONS, decision)
         wait_until(lambda: b.slack.messages, "Slack hears of a warning")
         assert b.pagerduty.heard == [], "a warning pages nobody"
