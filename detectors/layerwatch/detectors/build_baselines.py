@@ -45,6 +45,11 @@ class BuildBaselines:
         )
 
     @property
+    def doubtful(self) -> bool:
+        """Whether levels may have stepped: what is learnt now would explain that away."""
+        return any(lane.levels.doubtful for lane in self.lanes.values())
+
+    @property
     def borrowed(self) -> bool:
         """Whether the level is still another instance's: levels of this one say nothing then."""
         return self._offsets is not None and self._offsets.young

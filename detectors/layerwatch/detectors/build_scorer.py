@@ -21,7 +21,7 @@ from layerwatch.detectors.gpu import GpuCounters
 from layerwatch.detectors.gpu_activity import GpuActivity
 from layerwatch.detectors.layer_watch import LayerWatch
 from layerwatch.detectors.level_notice import LevelNotice, is_material, sentence, step_cause, stepped
-from layerwatch.detectors.level_watch import LevelShift
+from layerwatch.detectors.level_shift import LevelShift
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
 from layerwatch.detectors.sampled import Sampled
@@ -100,7 +100,8 @@ class BuildScorer:
                 b = min(a + _CHUNK, len(batch))
                 healthy[a:b] = self._judge(batch, compared, a, b, models)
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
-            if self._baselines.learn(batch, compared, healthy, calm=self.episode is None):
+            learnt_from = healthy & (not self._baselines.doubtful)
+            if self._baselines.learn(batch, compared, learnt_from, calm=self.episode is None):
                 self._gpu.learn()  # other instances' usual counters were a start and no more
             self._feed_slow(batch, compared, healthy, models)
             self._suspect(batch, compared)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from layerwatch.detectors.arrays import F64, State, median
+from layerwatch.detectors.arrays import F64, State, masked_row_medians
 
-_KEPT = 3  # directions taken out
-_FOLLOWED = 5
+_KEPT = 5  # directions
 _FORGET = 0.98  # of a direction's strength, at each block
-_REWEIGHTINGS = 2
+_REWEIGHTINGS = 1
 _OUTLIER = 1.5  # robust standard deviations, beyond which a layer counts for less
 
 
@@ -27,27 +26,31 @@ class SharedFactors:
     def learn(self, deviation: F64) -> None:
         """Fold in a healthy deviation [layers] from the reference."""
         rows = np.vstack((_FORGET * self._strength[:, None] * self._directions, deviation[None, :]))
-        squares, turned = np.linalg.eigh(rows @ rows.T)
-        kept = [i for i in np.argsort(-squares)[:_FOLLOWED] if squares[i] > 1e-12]
-        self._strength = np.sqrt(squares[kept])
-        self._directions = turned[:, kept].T @ rows / self._strength[:, None]
+        squares, turned = np.linalg.eigh(rows @ rows.T)  # ascending
+        kept = squares[-_KEPT:] > 1e-12
+        self._strength = np.sqrt(squares[-_KEPT:][kept])
+        self._directions = turned[:, -_KEPT:][:, kept].T @ rows / self._strength[:, None]
 
-    def rest(self, deviation: F64, weight: F64) -> F64:
-        """The part of a deviation [layers] that is a layer's own; robust against some layers being slow.
+    def rest(self, deviations: F64, weight: F64) -> F64:
+        """The part of deviations [n, layers] that is a layer's own; robust against some layers being slow.
 
-        `weight` [layers]: inverse variance, 0 for layers that are too short to say anything.
+        `weight` [n, layers]: inverse variance, 0 for layers that are too short to say anything.
         """
-        along = self._directions[:_KEPT].T
+        along = self._directions.T
         if not along.shape[1]:
-            return deviation
-        w, rest = weight, deviation
-        for _ in range(_REWEIGHTINGS + 1):
-            weighted = along * w[:, None]
-            ridge = 1e-6 * w.sum() * np.eye(along.shape[1])
-            rest = deviation - along @ np.linalg.solve(weighted.T @ along + ridge, weighted.T @ deviation)
-            size = np.abs(rest) * np.sqrt(weight)
-            usual = 1.4826 * median(size[weight > 0]) + 1e-9
-            w = weight / np.maximum(1.0, size / (_OUTLIER * usual))
+            return deviations
+        w, rest, scale = weight, deviations, np.sqrt(weight)
+        for left in range(_REWEIGHTINGS, -1, -1):
+            weighted = (w[:, None, :] * self._directions) @ along
+            ridge = (1e-6 * w.sum(1) + 1e-9)[:, None, None] * np.eye(along.shape[1])
+            moment = (w * deviations) @ along
+            rest = (
+                deviations - np.linalg.solve(weighted + ridge, moment[:, :, None])[:, :, 0] @ self._directions
+            )
+            if left:
+                size = np.abs(rest) * scale
+                usual = 1.4826 * masked_row_medians(size, weight > 0) + 1e-9
+                w = weight / np.maximum(1.0, size / (_OUTLIER * usual[:, None]))
         return rest
 
     def state(self) -> State:

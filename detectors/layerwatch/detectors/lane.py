@@ -47,7 +47,8 @@ class Lane:
         features[:, column.EXCESS] = np.maximum(excess, 0).sum(1) / total
         features[:, column.SPREAD] = ((log_ratio > 0.3) & (excess > 0.005)).mean(1)
         features[:, column.JUDGED] = (seen[shape] >= needed) & ~skip[layers.rows]
-        return Sampled(layers.profile, layers.rows, times_ms, expected_ms, log_ratio, features)
+        sizes = np.array([point.batch * point.length for point in points], float)[shape]
+        return Sampled(layers.profile, layers.rows, times_ms, expected_ms, log_ratio, features, sizes)
 
     def learn(self, batch: Executions, layers: LayerTimes, points: list[Point], rows: Bools) -> None:
         """Fold in those of the sampled executions ([k] of `rows`) that were found healthy, or are part of the warm-up."""

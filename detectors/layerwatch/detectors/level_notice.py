@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from layerwatch.detectors.arrays import State
-from layerwatch.detectors.level_watch import LevelShift
+from layerwatch.detectors.level_shift import LevelShift
 from layerwatch.schemas.alerts import Cause, DetectorScore, Impact, LayerExcess
 from layerwatch.schemas.engines import Layer
 from layerwatch.schemas.signals import Episode
@@ -98,7 +98,8 @@ def is_material(shift: LevelShift) -> bool:
 def sentence(shift: LevelShift) -> str:
     takes = "take {:.2f}x their" if shift.channel == "common_level" else "takes {:.2f}x its"
     time = takes.format(np.exp(shift.score))
-    return f"{shift.where[:60]} {time} usual time, {shift.share:.1%} of the sum of layers"
+    on = f" on the {shift.half} half of inputs" if shift.half else ""
+    return f"{shift.where[:60]} {time} usual time{on}, {shift.share:.1%} of the sum of layers"
 
 
 def step_cause(shift: LevelShift) -> Cause:

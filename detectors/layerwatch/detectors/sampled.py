@@ -9,7 +9,10 @@ from layerwatch.detectors.arrays import F64, Ints
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Sampled executions of one lane: `rows` [k] of the batch, times and expectations [k, layers], ring columns [k, 8]."""
+    """Sampled executions of one lane: `rows` [k] of the batch, times and expectations [k, layers], ring columns [k, 8].
+
+    `sizes` [k]: elements of the input (batch x length).
+    """
 
     profile: int
     rows: Ints
@@ -17,6 +20,7 @@ class Sampled:
     expected_ms: F64
     log_ratio: F64
     features: F64
+    sizes: F64
 
     @property
     def excess_ms(self) -> F64:

@@ -25,7 +25,7 @@ def test_what_is_shared_is_taken_out() -> None:
     factors, directions, draw = learnt()
     deviation = np.array([0.2, -0.15]) @ directions + draw.normal(0, 0.01, LAYERS)
     assert deviation.std() > 0.2
-    assert factors.rest(deviation, np.ones(LAYERS)).std() < 0.02
+    assert factors.rest(deviation[None], np.ones((1, LAYERS))).std() < 0.02
 
 
 @pytest.mark.parametrize("slow", [[7], list(range(12))])
@@ -33,14 +33,14 @@ def test_what_is_a_layers_own_stays(slow: list[int]) -> None:
     factors, directions, _ = learnt()
     deviation = np.array([0.1, 0.1]) @ directions
     deviation[slow] += 0.26
-    rest = factors.rest(deviation, np.ones(LAYERS))
+    (rest,) = factors.rest(deviation[None], np.ones((1, LAYERS)))
     assert rest[slow] == pytest.approx(0.26, abs=0.03)
     assert np.abs(np.delete(rest, slow)).max() < 0.03
 
 
 def test_before_anything_was_learnt_nothing_is_taken_out() -> None:
-    deviation = np.linspace(-1, 1, LAYERS)
-    assert SharedFactors(LAYERS).rest(deviation, np.ones(LAYERS)) is deviation
+    deviation = np.linspace(-1, 1, LAYERS)[None]
+    assert SharedFactors(LAYERS).rest(deviation, np.ones((1, LAYERS))) is deviation
 
 
 def test_layers_without_weight_have_no_say() -> None:
@@ -48,7 +48,7 @@ def test_layers_without_weight_have_no_say() -> None:
     deviation, weight = np.array([0.1, 0.0]) @ directions, np.ones(LAYERS)
     deviation[:20] += 5.0
     weight[:20] = 0.0
-    assert np.abs(factors.rest(deviation, weight)[20:]).max() < 0.02
+    assert np.abs(factors.rest(deviation[None], weight[None])[0, 20:]).max() < 0.02
 
 
 def test_what_is_restored_takes_out_the_same() -> None:
@@ -60,4 +60,5 @@ def test_what_is_restored_takes_out_the_same() -> None:
         back.learn(block)
     deviation = np.array([0.3, 0.3]) @ directions
     weight = np.ones(LAYERS)
-    assert back.rest(deviation, weight) == pytest.approx(factors.rest(deviation, weight), abs=2e-3)
+    found, expected = (f.rest(deviation[None], weight[None]) for f in (back, factors))
+    assert found == pytest.approx(expected, abs=2e-3)

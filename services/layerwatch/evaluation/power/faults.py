@@ -61,7 +61,7 @@ def nothing(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
 
 
 def one_layer(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected | None:
-    """One layer x1.3, on all shapes or on the cheaper or dearer half of them; None where all layers are too short."""
+    """One layer x1.3, on all shapes or on the smaller or larger half of them; None where all layers are too short."""
     for shapes in rng.permutation(SHAPES).tolist():
         rows = _affected(healthy, at, shapes)
         classes = [
@@ -92,7 +92,7 @@ def _long_enough(table: LayerTable, rows: Bools) -> dict[str, Ints]:
 
 def block(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected | None:
     """All layers of a block x1.15, on all shapes or on half of them; None where no names tell of blocks."""
-    shapes = SHAPES[int(rng.integers(len(SHAPES)))]
+    shapes = next(shapes for shapes in rng.permutation(SHAPES) if _affected(healthy, at, shapes).any())
     rows = _affected(healthy, at, shapes)
     members: dict[str, dict[int, list[int]]] = {}
     for number in range(len(run.layers)):
@@ -137,11 +137,11 @@ def creep(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
 
 
 def other_shapes(healthy: Healthy, at: Ints, rng: Generator) -> Ints:
-    """From row `BEFORE` on, only the dearer or only the cheaper third of the shapes."""
-    cost_ms = healthy.cost_ms
+    """From row `BEFORE` on, only the larger or only the smaller third of the inputs."""
+    size = healthy.size
     pool = np.arange(healthy.half, len(healthy))
-    low, high = np.quantile(cost_ms[pool], (1 / 3, 2 / 3))
-    chosen = pool[cost_ms[pool] >= high] if rng.random() < 0.5 else pool[cost_ms[pool] <= low]
+    low, high = np.quantile(size[pool], (1 / 3, 2 / 3))
+    chosen = pool[size[pool] >= high] if rng.random() < 0.5 else pool[size[pool] <= low]
     return np.concatenate(
         (at[:BEFORE], np.resize(np.roll(chosen, -int(rng.integers(len(chosen)))), len(at) - BEFORE))
     )
@@ -172,9 +172,10 @@ def block_of(group: str) -> str:
 
 def _affected(healthy: Healthy, at: Ints, shapes: str) -> Bools:
     """Which executions of the fault are of a class of shapes."""
-    cost_ms = healthy.cost_ms[at]
-    middle = np.median(cost_ms)
-    of_it = {"all shapes": cost_ms > 0, "small shapes": cost_ms <= middle, "large shapes": cost_ms > middle}
+    size = healthy.size[at]
+    ends = np.unique(size)[:-1]
+    boundary = min(ends, key=lambda end: abs(np.mean(size <= end) - 0.5), default=size[0])
+    of_it = {"all shapes": size > 0, "small shapes": size <= boundary, "large shapes": size > boundary}
     affected: Bools = of_it[shapes] & (np.arange(len(at)) >= BEFORE)
     return affected
 
