@@ -78,7 +78,7 @@ class ShapeBaseline:
     def learn(self, points: list[Point], shape: Ints, log_ms: F64) -> None:
         """Fold in healthy executions: `shape` [k] into `points`, `log_ms` [k, outputs]."""
         counts = np.bincount(shape, minlength=len(points))
-        used = np.flatnonzero(counts)
+        used = counts.nonzero()[0]
         mine = [points[i] for i in used]
         weight = self._weight(mine)
         if not weight:

@@ -98,7 +98,7 @@ class BuildBaselines:
         skip = np.zeros(len(batch), bool)
         starts = batch.times_s - batch.end_to_end_ms / 1e3
         before = np.concatenate(([self._last_s or starts[0]], batch.times_s[:-1]))
-        for i in np.flatnonzero(starts - before > _IDLE_S):
+        for i in (starts - before > _IDLE_S).nonzero()[0]:
             skip[i : i + COLD_EXECUTIONS] = True
         skip[: self._cold] = True
         self._cold = max(0, self._cold - len(batch))

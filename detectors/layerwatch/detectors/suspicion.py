@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import numpy as np
-
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
 from layerwatch.detectors.arrays import F64, State
@@ -76,7 +74,7 @@ class Suspicion:
         self._spikes.clear()
 
     def _look_end_to_end(self, rows: F64, level: float) -> None:
-        hits = np.flatnonzero(rows[:, e.HIT] > 0)
+        hits = (rows[:, e.HIT] > 0).nonzero()[0]
         for index in hits.tolist():
             at = self._seen + index, float(rows[index, e.TIME])
             self._tail.append(at)

@@ -91,12 +91,12 @@ class SlowPath:
         if len(batch) and not buffer.start_s:
             buffer.start_s = float(batch.times_s[0])
         buffer.disturbed |= disturbed
-        at = np.flatnonzero(fit)
+        at = fit.nonzero()[0]
         if len(at):
             kept = at[buffer.all.due(len(at))]
             buffer.all.push(len(at), _rows(batch, points, kept))
             for layers in batch.layers:
-                sampled = np.flatnonzero(fit[layers.rows])
+                sampled = fit[layers.rows].nonzero()[0]
                 due = sampled[buffer.sampled.due(len(sampled))]
                 rows = _rows(batch, points, layers.rows[due])
                 rows[:, LOG_LAYERS] = np.log(np.maximum(layers.times_ms[due].sum(1), 1e-6))
