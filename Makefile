@@ -52,19 +52,21 @@ clean: ## remove what the targets above made
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'layerwatch needs Python 3.11 or later here: make PYTHON=python3.12 ...' >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet 'uv==0.13.9'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet 'uv==0.13.9'
 
 $(BIN)/.installed: $(BIN)/uv requirements.lock pyproject.toml
-	$(UV) --require-hashes -r requirements.lock
-	$(UV) --no-deps --editable .
+	@echo 'Installing packages into .venv ...' >&2
+	@$(UV) --require-hashes -r requirements.lock
+	@$(UV) --no-deps --editable .
 	@touch $@
 
 # torch alone takes 5 GB: only what fits a model installs it.
 $(BIN)/.torch: $(BIN)/.installed requirements-training.lock
-	$(UV) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) torch,--require-hashes -r requirements-training.lock)
+	@echo 'Installing torch into .venv ...' >&2
+	@$(UV) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) torch,--require-hashes -r requirements-training.lock)
 	@touch $@
 
 $(LIBS)/.whole: infra/kafka/pom.xml | $(BIN)/.installed
-	$(BIN)/python -m layerwatch.broker.jars $(LIBS)
+	@$(BIN)/python -m layerwatch.broker.jars $(LIBS) >&2
 	@touch $@
