@@ -53,11 +53,9 @@ class Load:
         self._times_ms = array("f", [0.01] * LAYERS).tobytes()
         self._runs: list[Any] = [
             SimpleNamespace(
-                profile=0,
+                look=SimpleNamespace(profile=0, number=0, shape=encode_dimensions((b, 32 * n))),
                 flags=0,
-                number=0,
                 since_change=1,
-                shape=encode_dimensions((b, 32 * n)),
                 request_id=0,
             )
             for b in (1, 2, 4, 8)
