@@ -18,6 +18,8 @@ from layerwatch.detectors.lane_comparison import (
 )
 
 _MATERIAL = float(np.log(1.1))  # of a block's time, over all traffic
+#: ... against a build that was not seen for long: blocks drift by a fifth in minutes (source: the recordings).
+_MATERIAL_AT_FIRST = float(np.log(1.2))
 _SHARE = 0.01  # of the engine's time, below which a block, and of the traffic's, below which a size, is nobody's concern
 _SHARE_OUTSIDE = 0.05  # ... for what lies outside of the blocks
 
@@ -73,12 +75,14 @@ def _judge_lane(
     error = np.sqrt(((weights * np.array([d.error for d in differences])) ** 2).sum(0))
     overall = is_slower(difference, ratio, error, margin) & relevant
     overall[-1] &= sum(d.share for d in differences if d.steady) >= 0.5 * sum(d.share for d in differences)
+    known = sum(d.share for d in differences if d.drift_known) >= 0.5 * sum(d.share for d in differences)
+    least = _MATERIAL if known else _MATERIAL_AT_FIRST
     # What lies outside of the blocks waits for the host and for copies: it may be slower, and warns of nothing alone.
     material = (
         overall
         & (lane.named | (np.arange(len(overall)) == len(overall) - 1))
-        & (difference - SURE * error > _MATERIAL)
-        & (ratio > _MATERIAL)
+        & (difference - SURE * error > least)
+        & (ratio > least)
     )
     slower = np.array([d.slower for d in differences]) & relevant
     if overall[-1] or slower[:, -1].any():  # all blocks alike: each that is slower on the clock counts
@@ -86,7 +90,7 @@ def _judge_lane(
         alike = np.array([d.ratio for d in differences]) > LEAST_EFFECT
         slower |= alike & (slower[:, -1:] | overall[-1]) & relevant
         overall |= (ratio > LEAST_EFFECT) & overall[-1] & relevant
-        material |= (ratio > _MATERIAL) & material[-1] & relevant
+        material |= (ratio > least) & material[-1] & relevant
     for block in range(len(lane.blocks)):
         where = [d.size for d, hit in zip(differences, slower[:, block], strict=True) if hit]
         if not where and overall[block]:

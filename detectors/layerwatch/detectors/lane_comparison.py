@@ -23,6 +23,7 @@ LEAST_EFFECT = 0.08
 SURE = 3.0  # standard errors
 _NOISE_FLOOR = 0.01  # log units: a level is known no better
 _LEVELS_FOR_ALL = 8
+_LEVELS_FOR_DRIFT = 16  # of the old build: fewer have not shown yet how far its blocks drift
 _TICK_MS = 1e-3  # a layer that did not exist before is no more than so many times as slow
 _LEAST_RATIO = 1.1  # of a layer that is listed
 
@@ -38,6 +39,7 @@ class SizeDifference:
     size: int
     share: float  # of the expected time of all executions compared
     steady: bool  # seen for long enough to tell the build from clocks, temperature and launches, which all blocks share
+    drift_known: bool  # the old build was seen for long enough to tell how far its blocks drift
     difference: F64  # of contrasts
     ratio: F64  # of the times themselves
     error: F64
@@ -216,6 +218,7 @@ def _difference(size: int, share: float, old: Level, new: Level) -> SizeDifferen
         size=size,
         share=share,
         steady=steady,
+        drift_known=old.count >= _LEVELS_FOR_DRIFT,
         difference=difference,
         ratio=ratio,
         error=error,

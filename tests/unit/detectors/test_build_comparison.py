@@ -133,6 +133,15 @@ def test_a_block_that_takes_1_3_times_as_long_is_a_warning_with_that_block_first
     assert unix_s(first.updated_at) - unix_s(first.opened_at) < 15
 
 
+@pytest.mark.parametrize(("name", "block"), [(REAL, "blocks.0"), ("resnet50-h200", "layer3.4")])
+def test_a_build_that_was_seen_for_seconds_may_have_drifted_by_a_fifth(name: str, block: str) -> None:
+    severity = {
+        from_s: builds(second(one_block(block, 1.17), name, from_s, 40.0))[0].severity
+        for from_s in (4.0, 8.0, 10.0)
+    }
+    assert severity == {4.0: "info", 8.0: "info", 10.0: "warning"}
+
+
 @pytest.mark.parametrize(
     ("change", "action"),
     [(Rebuild(factor=lambda block, layer, elements: 1.6), "failover"), (one_block("blocks.2", 1.3), "none")],
