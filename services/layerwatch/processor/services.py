@@ -67,7 +67,14 @@ class Services:
         self._ordered = Counter(
             "layerwatch_sampling_orders", "Orders to instances of what to sample", ["tier"], registry=registry
         )
+        self._slow_path = Gauge(
+            "layerwatch_slow_path_instances",
+            "Instances by what their slow path can do: learning, watching, or degraded (what creeps is told as info only)",
+            ["service", "state"],
+            registry=registry,
+        )
         self._shown: dict[str, tuple[str, str, str]] = {}  # alert id: labels
+        self._slow: dict[str, tuple[str, str]] = {}  # instance: labels
 
     async def prepare(self, value: bytes) -> Signal:
         return self._reader.decode(value)
@@ -91,6 +98,7 @@ class Services:
         alerts = state.stage.update(record, time.monotonic(), self._orders.marks(record.service))
         loads = state.load.update(record)
         self._evaluated.labels(record.service).set(state.stage.clock_s)
+        self._show_slow_path(record)
         out = self._outgoing(alerts) + [_load(told) for told in loads]
         for order in state.stage.orders:
             self._ordered.labels(order.tier).inc()
@@ -127,6 +135,17 @@ class Services:
             labels = (alert.service, alert.kind, alert.severity)
             self._shown[alert.id] = labels
             self._firing.labels(*labels).inc()
+
+    def _show_slow_path(self, signal: Signal) -> None:
+        gone = signal.state in ("leaving", "crashed")
+        labels = None if gone else (signal.service, signal.slow_path)
+        before = self._slow.pop(signal.instance, None)
+        if labels is not None:
+            self._slow[signal.instance] = labels
+        if labels != before:
+            for changed, by in ((before, -1), (labels, 1)):
+                if changed is not None:
+                    self._slow_path.labels(*changed).inc(by)
 
 
 def _load(told: load.Load) -> Outgoing:
