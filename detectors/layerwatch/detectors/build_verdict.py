@@ -18,7 +18,7 @@ from layerwatch.detectors.lane_comparison import (
 )
 
 _MATERIAL = float(np.log(1.1))  # of a block's time, over all traffic
-#: ... against a build that was not seen for long: blocks drift by a fifth in minutes (source: the recordings).
+#: ... against a build that was not seen for long: a block's share drifts by up to a fifth (source: the recordings).
 _MATERIAL_AT_FIRST = float(np.log(1.2))
 _SHARE = 0.01  # of the engine's time, below which a block, and of the traffic's, below which a size, is nobody's concern
 _SHARE_OUTSIDE = 0.05  # ... for what lies outside of the blocks
