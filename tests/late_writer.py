@@ -1,7 +1,12 @@
-"""A stream application as a process that hardly ever looks for states to write. Its settings are the environment's."""
+"""A stream application as a process that hardly ever looks for states to write. Its settings are the environment's.
+
+With the argument `--slow-hand-over` it also takes very long to take partitions up.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +20,7 @@ from layerwatch.hosting.watchdog import Watchdog
 from layerwatch.schemas.topics import SIGNALS
 
 LOOKS_EVERY_S = 4.0
+SLOW_HAND_OVER, HAND_OVER_S = "--slow-hand-over", 600.0
 READY, WRITTEN = "ready\n", "written\n"
 
 
@@ -54,6 +60,8 @@ class _Telling(streams.StreamApp):
     async def _rebalanced(self, *args: Any, **options: Any) -> None:
         await super()._rebalanced(*args, **options)
         print(READY, end="", flush=True)
+        if SLOW_HAND_OVER in sys.argv:
+            await asyncio.sleep(HAND_OVER_S)
 
     async def _write(self, *args: Any, **options: Any) -> None:
         await super()._write(*args, **options)

@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka.errors import IllegalStateError
+from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
+from mode import Service
 
 from layerwatch.hosting.positions import Partition, Positions
 
@@ -154,9 +156,21 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         return self._positions.committable(Partition(*tp))
 
 
+class _Fetcher(base.Fetcher):  # type: ignore[misc]
+    """Ends when it is cancelled, as it is at every stop. faust's takes that for a crash while partitions change hands."""
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _fetcher(self) -> None:
+        try:
+            await self.app.consumer._drain_messages(self)
+        finally:
+            self.set_shutdown()
+
+
 class Transport(driver.Transport):  # type: ignore[misc]
     """To be given the `positions` of the application's lanes, and what writes all their states (`write_all`)."""
 
     Consumer = _Consumer
+    Fetcher = _Fetcher
     positions: Positions
     write_all: Callable[[], Awaitable[None]]
