@@ -33,7 +33,7 @@ def detect(files: list[Series]) -> dict[str, F64]:
     values = np.full((rows, streams), np.nan)
     for i, file in enumerate(files):
         values[: len(file.values), i] = _scaled(file)
-    forecasts = Forecasts(streams, shipped().lstm)
+    forecasts = Forecasts(streams, shipped().slow_lstm)
     ranks = Ranks(streams, np.arange(streams, dtype=np.uint64) * np.uint64(977))
     evidence = EDetector(streams)
     out, quiet, never = np.zeros((rows, streams)), np.zeros(streams, np.int64), np.zeros(streams, bool)

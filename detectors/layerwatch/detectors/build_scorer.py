@@ -171,7 +171,8 @@ class BuildScorer:
             rows,
             self._executions.ring,
             self._layers.ring,
-            models,
+            models.forest_of(self._manifest.engine),
+            models.lstm,
             suspicious=bool(findings),
             sampled_all=all_sampled,
         )
@@ -350,7 +351,7 @@ class BuildScorer:
     def _feed_slow(self, batch: Executions, compared: Compared, healthy: Bools, models: Models) -> None:
         fit = healthy & ~compared.skip & ~batch.switched
         told = self.episode is not None or not healthy.all()
-        self.slow.push(batch, compared.points, fit, told, models.lstm, self._gpu.clock_drop())
+        self.slow.push(batch, compared.points, fit, told, models.slow_lstm, self._gpu.clock_drop())
 
     def hot(self) -> State:
         """What must never be lost; a few KB."""

@@ -9,6 +9,7 @@ import msgspec
 
 from layerwatch.detectors.arrays import State, pack, unpack
 from layerwatch.detectors.cursor import Cursor
+from layerwatch.detectors.feature_log import FeatureLog
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.priors import Priors, records_of
 from layerwatch.detectors.scorer import Scorer
@@ -16,6 +17,7 @@ from layerwatch.detectors.served import Served
 from layerwatch.schemas.baselines import BaselineRecord
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.errors import InvalidRecord
+from layerwatch.schemas.features import FeatureRecord
 from layerwatch.schemas.profiles import ProfileBatch
 from layerwatch.schemas.signals import Signal
 
@@ -30,7 +32,7 @@ HOT, HEAVY, SLOW = "hot", "heavy", "slow"
 _HEARTBEAT_S = 5.0
 
 #: Of what `dump` gives; to be raised with any change to the state of a detector.
-_STATE_VERSION = 6
+_STATE_VERSION = 7
 
 #: A value of a table must stay under Kafka's 1 MiB a message.
 _HEAVY_BYTES = 900_000
@@ -52,6 +54,8 @@ class InstanceStage:
         self._heavy_learned = 0
         self._slow_written: tuple[str | None, int] = None, 0
         self._told: Signal | None = None
+        self._log = FeatureLog()
+        self.features: list[FeatureRecord] = []  # that the latest message has filled
 
     def take_up(self, models: Models) -> None:
         """Score with other models from now on."""
@@ -72,6 +76,7 @@ class InstanceStage:
         if rebooted:
             self._served = Served()
         self._served.update(batch)
+        self.features = self._log.add(batch, scorer, evidence)
         return Signal(
             service=batch.service,
             instance=batch.instance,

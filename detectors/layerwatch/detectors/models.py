@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
@@ -22,6 +23,17 @@ from layerwatch.schemas.models import ModelRecord
 FOREST_STREAM = "pooled"
 LSTM_STREAM = "level"
 LSTM_SCHEMA = "level-1"
+SLOW_STREAM = "minutes"
+SLOW_SCHEMA = "minutes-1"
+
+FOREST_FILE, LSTM_FILE, SLOW_FILE = FILES = (
+    "forest.safetensors",
+    "lstm.safetensors",
+    "slow_lstm.safetensors",
+)
+
+#: Of a model that serves every build which has none of its own.
+EVERY_BUILD = "*"
 
 _NODES = ("feature", "split", "left", "right", "path")
 
@@ -33,32 +45,55 @@ _DEEPEST = 64
 class Models:
     """What the scorer uses besides statistics; each may be missing.
 
+    `forests`: by build, where one of its own is better. `lstm` forecasts levels of a second, `slow_lstm` those of a minute.
     `silenced`: channels whose findings are not heard, for a study of what the others catch without them.
     """
 
     forest: FlatForest | None = None
     lstm: LstmWeights | None = None
+    slow_lstm: LstmWeights | None = None
+    forests: Mapping[str, FlatForest] = field(default_factory=dict)
     silenced: frozenset[str] = frozenset()
+
+    def forest_of(self, build: str) -> FlatForest | None:
+        return self.forests.get(build, self.forest)
 
 
 def shipped() -> Models:
     """The models that come with the package, fitted on healthy windows of several engines."""
     folder = resources.files("layerwatch.detectors") / "shipped"
     return Models(
-        forest=forest_from((folder / "forest.safetensors").read_bytes()),
-        lstm=lstm_from((folder / "lstm.safetensors").read_bytes()),
+        forest=forest_from((folder / FOREST_FILE).read_bytes()),
+        lstm=lstm_from((folder / LSTM_FILE).read_bytes()),
+        slow_lstm=lstm_from((folder / SLOW_FILE).read_bytes()),
     )
 
 
 def updated(models: Models, record: ModelRecord) -> Models:
     """The models with a published one taken up; raises InvalidRecord when it does not fit this version's features."""
-    if record.kind == "forest":
-        _check_schema(record, SCHEMA)
-        return replace(models, forest=forest_from(record.tensors))
-    if record.kind == "lstm":
-        _check_schema(record, LSTM_SCHEMA)
-        return replace(models, lstm=lstm_from(record.tensors))
-    raise InvalidRecord("unknown_model", f"kind {record.kind!r}: forest and lstm are known")
+    everyone = record.build == EVERY_BUILD
+    match record.kind, record.stream:
+        case "forest", "pooled":
+            _check_schema(record, SCHEMA)
+            forest = forest_from(record.tensors)
+            if everyone:
+                return replace(models, forest=forest)
+            return replace(models, forests={**models.forests, record.build: forest})
+        case "lstm", "level" if everyone:
+            _check_schema(record, LSTM_SCHEMA)
+            return replace(models, lstm=lstm_from(record.tensors))
+        case "lstm", "minutes" if everyone:
+            _check_schema(record, SLOW_SCHEMA)
+            return replace(models, slow_lstm=lstm_from(record.tensors))
+    raise InvalidRecord(
+        "unknown_model", f"{record.key}: */lstm/level, */lstm/minutes and BUILD/forest/pooled are known"
+    )
+
+
+def withdrawn(models: Models, key: str) -> Models:
+    """The models without the forest of one build, whose record was deleted; a model of every build stays until replaced."""
+    build = key.removesuffix(f"/forest/{FOREST_STREAM}")
+    return replace(models, forests={name: forest for name, forest in models.forests.items() if name != build})
 
 
 def _check_schema(record: ModelRecord, schema: str) -> None:

@@ -140,6 +140,10 @@ class Scorer:
         """What the latest update holds to fit models on: standardised windows, levels of blocks; from healthy chunks."""
         return self._builds[self._current].healthy if self._current in self._builds else []
 
+    def healthy_minute(self) -> dict[str, float]:
+        """Levels of the healthy block of a minute that ended with the latest update, by stream; mostly none."""
+        return self._builds[self._current].slow.healthy_minute if self._current in self._builds else {}
+
     def reboot(self) -> None:
         """The process has started anew: baselines stay, windows and an open episode of the old one go."""
         for build in self._builds.values():

@@ -8,8 +8,8 @@ from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
 from layerwatch.detectors.arrays import F64, State, median
 from layerwatch.detectors.finding import Finding
-from layerwatch.detectors.forecast import LevelForecast
-from layerwatch.detectors.models import Models
+from layerwatch.detectors.forecast import LevelForecast, LstmWeights
+from layerwatch.detectors.forest import FlatForest
 from layerwatch.detectors.pooled import LEAST_SAMPLED, STRIDE, WINDOW, Standardiser, pooled
 from layerwatch.detectors.ring import Ring
 
@@ -32,7 +32,7 @@ class WindowWatch:
         self._block = np.empty((0, 2))  # TIME, HOST
         self._saved: dict[str, State] = {}
         self._forecasts: dict[str, LevelForecast] = {}
-        self._models: Models | None = None
+        self._lstm: LstmWeights | None = None
         self._surprises = 0
         #: For whoever fits models: the newest healthy window, standardised, and the newest healthy levels.
         self.healthy_window: F64 | None = None
@@ -43,19 +43,20 @@ class WindowWatch:
         rows: F64,
         executions: Ring,
         sampled: Ring,
-        models: Models,
+        forest: FlatForest | None,
+        lstm: LstmWeights | None,
         *,
         suspicious: bool,
         sampled_all: bool,
     ) -> list[Finding]:
         """Judge a chunk of executions; windows are learnt from where nothing else is `suspicious`."""
-        self._take_up(models)
+        self._take_up(lstm)
         self.healthy_window, self.healthy_levels = None, {}
         findings = []
         self._since_window += len(rows)
         if self._since_window >= STRIDE:
             self._since_window = 0
-            findings.append(self._judge_window(executions, sampled, models, suspicious, sampled_all))
+            findings.append(self._judge_window(executions, sampled, forest, suspicious, sampled_all))
         self._block = np.concatenate((self._block, rows[rows[:, e.JUDGED] > 0][:, [e.TIME, e.HOST]]))
         if len(self._block) >= _BLOCK_EXECUTIONS and self._block[-1, 0] - self._block[0, 0] >= _BLOCK_S:
             findings.append(self._judge_block(sampled, suspicious))
@@ -83,7 +84,7 @@ class WindowWatch:
         return pooled(newest, layers)
 
     def _judge_window(
-        self, executions: Ring, sampled: Ring, models: Models, suspicious: bool, sampled_all: bool
+        self, executions: Ring, sampled: Ring, forest: FlatForest | None, suspicious: bool, sampled_all: bool
     ) -> Finding | None:
         window = self.window(executions, sampled)
         if window is None:
@@ -95,16 +96,16 @@ class WindowWatch:
             return None
         if not suspicious:
             self.healthy_window = z
-        if models.forest is None:
+        if forest is None:
             return None
         widest = float(np.abs(z).max())
         far = widest > max(_FOREST_WIDEST * self.standardiser.widest, _FOREST_LEAST)
-        score = float(models.forest.score(z[None, :])[0]) if far else 0.0
-        self._forest_hits = self._forest_hits + 1 if far and score > models.forest.threshold else 0
+        score = float(forest.score(z[None, :])[0]) if far else 0.0
+        self._forest_hits = self._forest_hits + 1 if far and score > forest.threshold else 0
         if self._forest_hits < _FOREST_WINDOWS:
             return None
         onset_s = float(executions.last(WINDOW)[0, e.TIME])
-        return Finding("isolation_forest", score, models.forest.threshold, onset_s)
+        return Finding("isolation_forest", score, forest.threshold, onset_s)
 
     def _judge_block(self, sampled: Ring, suspicious: bool) -> Finding | None:
         """The level of the host part and of the sum of layers, each against its forecast."""
@@ -126,12 +127,12 @@ class WindowWatch:
         self._surprises = self._surprises + 1 if worst else 0
         return worst if self._surprises >= _SURPRISE_BLOCKS else None
 
-    def _take_up(self, models: Models) -> None:
-        if models is self._models:
+    def _take_up(self, lstm: LstmWeights | None) -> None:
+        if self._forecasts and lstm is self._lstm:
             return
         self._saved |= {name: forecast.state() for name, forecast in self._forecasts.items()}
-        self._models = models
-        self._forecasts = {name: LevelForecast(models.lstm) for name in ("host", "layers")}
+        self._lstm = lstm
+        self._forecasts = {name: LevelForecast(lstm) for name in ("host", "layers")}
         for name, state in self._saved.items():
             self._forecasts[name].load(state)
 

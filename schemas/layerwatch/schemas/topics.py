@@ -11,6 +11,7 @@ ENGINES = "layerwatch.engines"
 BASELINES = "layerwatch.baselines"
 PROFILES = "layerwatch.profiles"
 SIGNALS = "layerwatch.signals"
+FEATURES = "layerwatch.features"
 MODELS = "layerwatch.models"
 LOAD = "layerwatch.load"
 ALERTS = "layerwatch.alerts"
@@ -61,6 +62,7 @@ TOPICS = (
     Topic(BASELINES, "engine build/part", None, catalogue=True),
     Topic(PROFILES, "instance", _DAY_MS),
     Topic(SIGNALS, "service", _DAY_MS),
+    Topic(FEATURES, "engine build", 7 * _DAY_MS),
     Topic(MODELS, "build/kind/stream", None, catalogue=True),
     # Read as a whole at the start of a reader, and worth nothing once it is a minute old.
     Topic(LOAD, "service", 30 * _MINUTE_MS, segment_ms=5 * _MINUTE_MS),

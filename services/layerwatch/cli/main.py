@@ -31,7 +31,7 @@ COMMANDS = {
     "history": ("history", "Run the history service", "history"),
     "scaler": ("scaler", "Tell autoscalers how many replicas are needed", "scaler"),
     "notify": ("notify", "Tell people of alerts", "notify"),
-    "train": ("train", "Fit models from recordings", "training"),
+    "train": ("train", "Fit models on what is healthy", "training"),
     "record": ("record", "Record the topics to a file", "recording"),
     "replay": ("replay", "Replay a recording, to Kafka or offline", "recording"),
     "evaluate": ("evaluate", "Judge the detectors on recordings", "evaluation"),

@@ -36,7 +36,7 @@ def simulate(files: tuple[Path, ...], months: int) -> list[NullMonths]:
                 "no recording has a healthy phase of 400 executions with their layers: name longer ones"
             )
         noises["replayed"] = replayed(real)
-    lstm, out = shipped().lstm, []
+    lstm, out = shipped().slow_lstm, []
     for kind, noise in noises.items():
         with Progress(kind, MONTH_BLOCKS * -(-months // AT_ONCE), "blocks") as progress:
             out.append(null_months(kind, noise, months, lstm, _SEED, progress))

@@ -12,7 +12,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from layerwatch.detectors.instance_stage import no_priors
-from layerwatch.detectors.models import Models, updated
+from layerwatch.detectors.models import Models, updated, withdrawn
 from layerwatch.hosting import kafka
 from layerwatch.hosting.settings import Settings
 from layerwatch.schemas import topics
@@ -92,6 +92,10 @@ class Catalogue:
                 self._given_up.discard(manifest.engine)
             elif record.topic == topics.BASELINES:
                 self.priors.take(self._read_baseline.decode(record.value or b""))
+            elif not record.value:
+                key = (record.key or b"").decode(errors="replace")
+                self.models = withdrawn(self.models, key)
+                log.info("model %s withdrawn", key)
             else:
                 model = self._read_model.decode(record.value or b"")
                 self.models = updated(self.models, model)

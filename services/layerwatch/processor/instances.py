@@ -76,11 +76,12 @@ class Instances:
             self._repeated.inc()
             return []
         self._executions.inc(signal.executions)
-        priors = self._priors_told(state, record)
+        out = self._priors_told(state, record)
+        out += [Outgoing(topics.FEATURES, told.key.encode(), encode(told)) for told in state.features]
         if not (state.is_news(signal) or self._is_due(signal.instance)):
-            return priors
+            return out
         self._told_s[signal.instance] = time.monotonic()
-        return [*priors, Outgoing(topics.SIGNALS, signal.service.encode(), encode(signal))]
+        return [*out, Outgoing(topics.SIGNALS, signal.service.encode(), encode(signal))]
 
     def _priors_told(self, state: InstanceStage, record: ProfileBatch) -> list[Outgoing]:
         """What the instance tells all others of its build; known here at once, so that no sibling tells it again."""

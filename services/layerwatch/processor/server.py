@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from layerwatch.detectors.load import lstm as load_lstm
 from layerwatch.detectors.load.planner import Goal
 from layerwatch.detectors.load.stage import goal_of
-from layerwatch.detectors.models import Models, forest_from, lstm_from, shipped
 from layerwatch.hosting.health import HealthServer
 from layerwatch.hosting.orders import OrderBook
 from layerwatch.hosting.services import load_services
@@ -20,6 +19,7 @@ from layerwatch.hosting.streams import StreamApp
 from layerwatch.hosting.watchdog import Watchdog
 from layerwatch.processor.catalogue import Catalogue
 from layerwatch.processor.instances import Instances
+from layerwatch.processor.models import first_models
 from layerwatch.processor.services import Services
 from layerwatch.schemas.errors import ConfigError, InvalidRecord
 
@@ -39,7 +39,7 @@ def run(settings: Settings) -> None:
             service.target_latency_ms, service.startup_s, service.min_replicas, service.max_replicas
         )
 
-    catalogue = Catalogue(settings, _models(settings), own.manifest_wait_s)
+    catalogue = Catalogue(settings, first_models(settings), own.manifest_wait_s)
     orders = OrderBook(settings)
 
     def wait_loaded() -> None:
@@ -76,27 +76,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-def _models(settings: Settings) -> Models:
-    """The shipped models, or those of `models_dir`; either file may be missing there."""
-    folder = settings.models_dir
-    if folder is None:
-        return shipped()
-    forest, lstm = folder / "forest.safetensors", folder / "lstm.safetensors"
-    if not (forest.is_file() or lstm.is_file()):
-        raise ConfigError(
-            f"no forest.safetensors or lstm.safetensors in {folder}: run `layerwatch train --out {folder}`"
-        )
-    try:
-        return Models(
-            forest_from(forest.read_bytes()) if forest.is_file() else None,
-            lstm_from(lstm.read_bytes()) if lstm.is_file() else None,
-        )
-    except InvalidRecord as error:
-        raise ConfigError(
-            f"a model in {folder} cannot be used ({error}): fit it anew with `layerwatch train`"
-        ) from error
 
 
 def _load_model(settings: Settings) -> load_lstm.LoadLstm:

@@ -16,6 +16,7 @@ from layerwatch.detectors.forecast import Lstm, LstmWeights
 from layerwatch.detectors.forest import FlatForest
 from layerwatch.detectors.models import (
     LSTM_SCHEMA,
+    SLOW_SCHEMA,
     Models,
     forest_bytes,
     forest_from,
@@ -23,6 +24,7 @@ from layerwatch.detectors.models import (
     lstm_from,
     shipped,
     updated,
+    withdrawn,
 )
 from layerwatch.detectors.pooled import NAMES, SCHEMA
 from layerwatch.schemas.errors import InvalidRecord
@@ -70,6 +72,7 @@ def test_the_shipped_models_read_the_features_of_this_version() -> None:
     models = shipped()
     assert models.forest is not None
     assert models.lstm is not None
+    assert models.slow_lstm is not None
     assert models.forest.feature.max() < len(NAMES)
     assert 0.4 < models.forest.threshold < 1
 
@@ -203,28 +206,56 @@ def test_types_that_numpy_does_not_have_are_refused_or_run(whole: bytes, place: 
     used(head.to_bytes(8, "little") + grown)
 
 
-def record(kind: str, features: str, tensors: bytes) -> ModelRecord:
+def record(key: str, features: str, tensors: bytes) -> ModelRecord:
+    build, kind, stream = key.split("/")
     return ModelRecord(
-        build="*", kind=kind, stream="pooled", features=features, valid_from_s=0, tensors=tensors
+        build=build, kind=kind, stream=stream, features=features, valid_from_s=0, tensors=tensors
     )
 
 
 def test_a_published_model_takes_the_place_of_its_kind_only() -> None:
     before = shipped()
-    after = updated(before, record("forest", SCHEMA, forest_bytes(FOREST)))
-    assert after.lstm is before.lstm
+    after = updated(before, record("*/forest/pooled", SCHEMA, forest_bytes(FOREST)))
+    assert (after.lstm, after.slow_lstm) == (before.lstm, before.slow_lstm)
     assert after.forest is not None
     assert after.forest.depth == FOREST.depth
-    assert updated(after, record("lstm", LSTM_SCHEMA, lstm_bytes(LSTM))).forest is after.forest
+    level = updated(after, record("*/lstm/level", LSTM_SCHEMA, lstm_bytes(LSTM)))
+    assert (level.forest, level.slow_lstm) == (after.forest, before.slow_lstm)
+    assert level.lstm is not None
+    assert level.lstm.hidden == LSTM.hidden
+    minutes = updated(after, record("*/lstm/minutes", SLOW_SCHEMA, lstm_bytes(LSTM)))
+    assert (minutes.forest, minutes.lstm) == (after.forest, before.lstm)
+    assert minutes.slow_lstm is not None
+    assert minutes.slow_lstm.hidden == LSTM.hidden
+
+
+def test_a_forest_of_one_build_serves_that_one_until_it_is_withdrawn() -> None:
+    before = shipped()
+    after = updated(before, record("a/forest/pooled", SCHEMA, forest_bytes(FOREST)))
+    after = updated(after, record("b/forest/pooled", SCHEMA, forest_bytes(FOREST)))
+    own = after.forest_of("a")
+    assert own is not None
+    assert own.depth == FOREST.depth
+    assert after.forest_of("c") is before.forest
+    withdrawn_a = withdrawn(after, "a/forest/pooled")
+    assert withdrawn_a.forest_of("a") is before.forest
+    assert withdrawn_a.forest_of("b") is after.forest_of("b")
 
 
 @pytest.mark.parametrize(
-    ("kind", "features", "reason"),
-    [("forest", "other", "model_schema"), ("lstm", SCHEMA, "model_schema"), ("svm", SCHEMA, "unknown_model")],
+    ("key", "features", "reason"),
+    [
+        ("*/forest/pooled", "other", "model_schema"),
+        ("*/lstm/level", SLOW_SCHEMA, "model_schema"),
+        ("*/lstm/minutes", LSTM_SCHEMA, "model_schema"),
+        ("*/svm/pooled", SCHEMA, "unknown_model"),
+        ("*/forest/level", SCHEMA, "unknown_model"),
+        ("a/lstm/level", LSTM_SCHEMA, "unknown_model"),
+    ],
 )
-def test_a_model_for_something_else_is_refused(kind: str, features: str, reason: str) -> None:
+def test_a_model_for_something_else_is_refused(key: str, features: str, reason: str) -> None:
     with pytest.raises(InvalidRecord) as error:
-        updated(Models(), record(kind, features, forest_bytes(FOREST)))
+        updated(Models(), record(key, features, forest_bytes(FOREST)))
     assert error.value.reason == reason
 
 

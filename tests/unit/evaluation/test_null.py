@@ -34,7 +34,7 @@ def test_replayed_noise_is_made_of_what_was_recorded() -> None:
 
 
 def test_a_quiet_month_has_no_page_and_faults_in_it_are_found() -> None:
-    month = null_months("independent", independent, 2, shipped().lstm, 1, lambda _: None, blocks=400)
+    month = null_months("independent", independent, 2, shipped().slow_lstm, 1, lambda _: None, blocks=400)
     assert (month.pages, month.pages_after_cap, month.degraded) == (0, 0, 0.0)
     assert month.pages_most == pytest.approx(2.9957 / 2, abs=0.01)
     assert [power.found for power in month.power] == [1.0, 1.0, 1.0]

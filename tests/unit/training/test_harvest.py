@@ -14,7 +14,7 @@ from layerwatch.detectors.pooled import NAMES
 from layerwatch.detectors.scorer import Scorer
 from layerwatch.schemas.errors import ConfigError
 from layerwatch.training.fit_forest import fit_forest
-from layerwatch.training.harvest import harvest
+from layerwatch.training.harvest import gathered, harvest
 
 
 def done(_: int) -> None:
@@ -23,17 +23,20 @@ def done(_: int) -> None:
 
 def windows_of(name: str) -> F64:
     made = recording(name)
-    return np.array(harvest(made.manifests, made.batches, done).windows)
+    return gathered(harvest(made.manifests, made.batches, done)).all_windows()
 
 
 def test_a_recording_yields_windows_and_runs_of_levels() -> None:
     made = recording("resnet50-h200")
     steps: list[int] = []
-    got = harvest(made.manifests, made.batches, steps.append)
-    assert len(got.windows) > 64
-    assert all(window.shape == (len(NAMES),) and np.isfinite(window).all() for window in got.windows)
-    assert sum(len(run) for run in got.levels) > 40
-    assert len(got.levels) > 2  # an episode ends a run
+    got = gathered(harvest(made.manifests, made.batches, steps.append))
+    windows = got.all_windows()
+    assert len(windows) > 64
+    assert windows.shape[1] == len(NAMES)
+    assert np.isfinite(windows).all()
+    assert list(got.windows) == [made.manifests[0].engine]
+    assert sum(len(run) for run in got.seconds) > 40
+    assert len(got.seconds) > 2  # an episode ends a run
     assert steps == list(range(1, len(made.batches) + 1))
 
 
@@ -85,4 +88,4 @@ def test_too_few_windows_are_refused_with_what_to_do(count: int) -> None:
 
 def test_messages_without_layers_yield_nothing_to_fit_on() -> None:
     batches = [message(i, layers=[]) for i in range(30)]
-    assert harvest([MANIFEST], batches, done).windows == []
+    assert gathered(harvest([MANIFEST], batches, done)).windows == {}

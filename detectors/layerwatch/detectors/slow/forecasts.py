@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from layerwatch.detectors.arrays import F32, F64, Bools, Ints, State
+from layerwatch.detectors.arrays import F32, F64, Bools, Ints, State, clipped
 from layerwatch.detectors.forecast import LstmWeights
 
 NAMES = ("ewma", "nlinear", "lstm")
@@ -25,6 +25,7 @@ _TENURE_BLOCKS = 120  # that a champion stays at least
 _SPREAD_BLOCKS = 60
 _SPREAD_FLOOR = 2e-4  # log units; nothing is measured better
 _CLIP = 6.0  # spreads; an outlier moves a forecast by no more
+_LSTM_READS, _LSTM_SAYS = 3.0, 4.0  # usual changes between two blocks, at most
 _GRAM_BLOCKS = 1440
 _RIDGE = 0.02
 _SOLVE_BLOCKS = 60
@@ -104,6 +105,7 @@ class Forecasts:
         change = np.where(first, 0.0, tame - last)
         self.seen[at] += 1
         seen = self.seen[at]
+        off = np.where(first, 0.0, tame - self._level[at])
         self._level[at] += np.maximum(_EWMA_ALPHA, 1 / seen) * (tame - self._level[at])
         ready = (seen > LAGS + 1).astype(np.float32)
         lags = (past[:, 1:] - past[:, :1]).astype(np.float32)
@@ -119,7 +121,7 @@ class Forecasts:
         self._change[at] += weight * (np.abs(change) - self._change[at])
         self._change[at] = np.maximum(self._change[at], _SPREAD_FLOOR)
         if self._lstm is not None:
-            given = np.clip(change / self._change[at], -_CLIP, _CLIP).astype(np.float32)
+            given = deviations(off, self._change[at]).astype(np.float32)
             self._hidden[at], self._cell[at] = lstm_steps(self._lstm, given, self._hidden[at], self._cell[at])
         self._past[at] = np.where(
             first[:, None], tame[:, None], np.concatenate((tame[:, None], past[:, :-1]), 1)
@@ -136,11 +138,9 @@ class Forecasts:
         guess = np.empty((len(past), 3))
         guess[:, EWMA] = self._level[at]
         guess[:, NLINEAR] = last + ((past[:, 1:] - past[:, :1]) * self._weights[at]).sum(1)
-        guess[:, LSTM] = last
+        guess[:, LSTM] = guess[:, EWMA]
         if self._lstm is not None:
-            guess[:, LSTM] += self._change[at] * (
-                self._hidden[at] @ self._lstm.head.astype(np.float32) + self._lstm.head_bias
-            )
+            guess[:, LSTM] += self._change[at] * lstm_output(self._lstm, self._hidden[at])
         self._guess[at] = guess
 
     def state(self) -> State:
@@ -180,6 +180,38 @@ _ARRAYS = (
     "_hidden",
     "_cell",
 )
+
+
+def deviations(off: F64, usual: F64) -> F64:
+    """What the LSTM reads of a block: how far off the EWMA was, over the usual change between blocks; 0 for a surprise.
+
+    What has learnt to follow steps hides them, so it is not told of any.
+    """
+    return np.where(np.abs(off) <= _LSTM_READS * usual, off / usual, 0.0)
+
+
+def lstm_output(w: LstmWeights, hidden: F32) -> F64:
+    """[n] How far off the LSTM thinks the EWMA will be, over the usual change; from hidden states [n, hidden]."""
+    return clipped((hidden @ w.head.astype(np.float32)).astype(np.float64) + w.head_bias, _LSTM_SAYS)
+
+
+def ewma(values: F64) -> F64:
+    """[n] The EWMA's level after each of a stream's values [n]."""
+    out, level = np.empty(len(values)), 0.0
+    for i, value in enumerate(values.tolist()):
+        level += max(_EWMA_ALPHA, 1 / (i + 1)) * (value - level)
+        out[i] = level
+    return out
+
+
+def usual_changes(changes: F64) -> F64:
+    """[n] The mean absolute change of a stream as it is known after each of its changes [n]; the first of them is none."""
+    out, usual = np.empty(len(changes)), _SPREAD_FLOOR
+    for i, size in enumerate(np.abs(changes).tolist()):
+        if i:
+            usual = max(usual + max(1 / _SPREAD_BLOCKS, 1 / (i + 1)) * (size - usual), _SPREAD_FLOOR)
+        out[i] = usual
+    return out
 
 
 def lstm_steps(w: LstmWeights, x: F32, hidden: F32, cell: F32) -> tuple[F32, F32]:

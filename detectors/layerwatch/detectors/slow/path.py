@@ -49,6 +49,9 @@ class SlowPath:
         self._blocks = 0
         self._precursor: Precursor | None = None
         self._closed: Episode | None = None
+        self.healthy_minute: dict[
+            str, float
+        ] = {}  # levels of the block that ended with the latest push, by stream
         self.judged = 0  # blocks, also those that were passed over
 
     @property
@@ -85,7 +88,7 @@ class SlowPath:
             fit: [n] executions that were judged healthy and are neither cold nor a switch of profile.
             disturbed: something is wrong and told already; the block teaches nothing then.
         """
-        self._closed = None
+        self._closed, self.healthy_minute = None, {}
         self._take_up(lstm)
         buffer = self._buffer
         if len(batch) and not buffer.start_s:
@@ -139,6 +142,8 @@ class SlowPath:
                 own = levels[at][:, list(_CLASS_KINDS)]
                 values[_streams_of(i)] = index.update([buckets[row] for row in at], own, counts[at])
         opened = self._watch.update(values, int(block.end_s // 60)).opened
+        calm = np.flatnonzero(~np.isnan(values) & (self._watch.alarm == 0)).tolist()
+        self.healthy_minute = {self._what(stream): float(values[stream]) for stream in calm}
         if not np.isnan(values[END_TO_END]):
             self._felt = float(values[END_TO_END])
         self._follow(opened > 0, block, clock_drop)

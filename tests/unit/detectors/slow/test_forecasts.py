@@ -18,7 +18,7 @@ ALTERNATING = np.where(np.arange(600) % 2, 0.05, -0.05) + 0.002 * DRAW.standard_
 
 
 def lstm() -> LstmWeights:
-    weights = shipped().lstm
+    weights = shipped().slow_lstm
     assert weights is not None
     return weights
 

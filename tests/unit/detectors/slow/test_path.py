@@ -50,7 +50,7 @@ def push(
     slow: SlowPath, batch: Executions, disturbed: bool = False, clock_drop: float = 0.0
 ) -> list[Episode]:
     points = [point_of(shape) for shape in batch.shapes]
-    slow.push(batch, points, np.ones(len(batch), bool), disturbed, shipped().lstm, clock_drop)
+    slow.push(batch, points, np.ones(len(batch), bool), disturbed, shipped().slow_lstm, clock_drop)
     return slow.episodes
 
 

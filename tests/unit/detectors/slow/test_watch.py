@@ -22,7 +22,7 @@ def noise(blocks: int, streams: int = 3, seed: int = 1) -> F64:
 
 
 def watch(streams: int = 3) -> Watch:
-    return Watch(streams, np.arange(1, streams + 1, dtype=np.uint64), shipped().lstm)
+    return Watch(streams, np.arange(1, streams + 1, dtype=np.uint64), shipped().slow_lstm)
 
 
 def events(watch: Watch, levels: F64, first: int = 0) -> list[Event]:
@@ -113,6 +113,6 @@ def test_a_restart_changes_no_event(cut: int) -> None:
     levels[::7, 1] = np.nan
     whole = watch()
     before = events(whole, levels[:cut])
-    other = Watch.restore(unpack(pack(whole.state())), shipped().lstm)
+    other = Watch.restore(unpack(pack(whole.state())), shipped().slow_lstm)
     after = events(other, levels[cut:], cut)
     assert before + after == events(watch(), levels)
