@@ -74,6 +74,12 @@ _FILE = click.Path(path_type=Path)
     help="Instead: a simulated service with two faults, with runtimes and autoscaler that obey and without; a picture over time.",
 )
 @click.option(
+    "--live",
+    type=Positive(),
+    metavar="X",
+    help="With --loop: over loopback, by Kafka and all services as processes, at X times the pace: 1 takes 25 min.",
+)
+@click.option(
     "--null",
     "months",
     type=click.IntRange(min=1),
@@ -93,6 +99,7 @@ def command(
     safety_net: bool,
     decide: bool,
     loop: Path | None,
+    live: float | None,
     months: int | None,
 ) -> None:
     """Run the detectors over the recordings FILES (.npz or .parquet) and judge what they find.
@@ -118,6 +125,8 @@ def command(
         )
     if obey_control and not any(sample < 1 for sample in samples):
         raise click.UsageError("--obey-control needs a --sample below 1: nothing can be raised otherwise")
+    if live is not None and loop is None:
+        raise click.UsageError("--live is for the closed loop: say --loop OUT.html too")
     if not files and months is None and loop is None:
         raise click.UsageError("name the recordings: layerwatch evaluate FILE...")
     from layerwatch.cli import null_months, studies
@@ -131,7 +140,7 @@ def command(
     elif months is not None:
         _write_json(out, {"null": [asdict(row) for row in null_months.run(files, months)]})
     elif loop is not None:
-        _loop(loop)
+        _loop(loop, live)
     elif decide:
         _write_json(out, {"studies": studies.decisions(files, conditions)})
     elif safety_net:
@@ -140,11 +149,11 @@ def command(
         _verdicts(studies.verdicts(files, conditions, shuffles or 0, alone_each=alone), out, report)
 
 
-def _loop(out: Path) -> None:
+def _loop(out: Path, live: float | None) -> None:
     from layerwatch.cli import loop
     from layerwatch.evaluation.loop.page import page_of
 
-    _write(out, page_of(*loop.run()))
+    _write(out, page_of(*loop.run(live)))
     click.echo(f"the picture is in {out}")
 
 

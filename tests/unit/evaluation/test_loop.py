@@ -13,6 +13,7 @@ from layerwatch.detectors.deciding.state import Rules
 from layerwatch.evaluation.loop import world
 from layerwatch.evaluation.loop.obedience import Obedience
 from layerwatch.evaluation.loop.page import page_of, rows_of
+from layerwatch.evaluation.loop.watching import InProcess
 from layerwatch.evaluation.loop.world import START_S, Story, World
 from layerwatch.schemas.decisions import Decision, Target
 from layerwatch.schemas.times import rfc3339, unix_s
@@ -21,7 +22,7 @@ from layerwatch.schemas.times import rfc3339, unix_s
 @lru_cache(maxsize=2)
 def story(closed: bool) -> Story:
     rules = Rules(POLICY, "enforce", fallback="fp16", startup_s=world.STARTUP_S, max_share=1.0)
-    return World(rules, models(), closed=closed).run()
+    return World(InProcess(rules, models(), world.ADDED), closed=closed).run()
 
 
 def last() -> list[Decision]:

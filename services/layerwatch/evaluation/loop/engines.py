@@ -67,7 +67,7 @@ def execute(build: Build, count: int, crowded: bool, rng: np.random.Generator) -
 
 def message(
     instance: str,
-    sequence: int,
+    place: tuple[int, int],
     build: Build,
     window_s: tuple[float, float],
     ends_s: F64,
@@ -78,7 +78,7 @@ def message(
     leaving: bool,
     rng: np.random.Generator,
 ) -> ProfileBatch:
-    """What the agent sends of a window (unix s)."""
+    """What the agent sends of a window (unix s); `place` is the boot (unix ms) and the number of the message."""
     n = len(ends_s)
     rows = np.flatnonzero(rng.random(n) < _SAMPLED)[:64]
     counters = np.full((2, len(COUNTER_COLUMNS)), 10.0)
@@ -88,8 +88,8 @@ def message(
     return ProfileBatch(
         service="simulated",
         instance=instance,
-        boot_ms=1,
-        sequence=sequence,
+        boot_ms=place[0],
+        sequence=place[1],
         engine=build.engine,
         window_start_s=window_s[0],
         window_end_s=window_s[1],

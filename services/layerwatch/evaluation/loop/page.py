@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerwatch.evaluation.loop import world
-from layerwatch.evaluation.loop.world import START_S, Second, Story
+from layerwatch.evaluation.loop.world import Second, Story
 from layerwatch.evaluation.report.canvas import LEFT, RIGHT, WIDTH, TimeAxis, ValueAxis, element, lanes, path
 from layerwatch.schemas.decisions import Decision
 from layerwatch.schemas.times import unix_s
@@ -121,12 +121,12 @@ def _decisions(story: Story, times: TimeAxis, top: float, drawn: list[str]) -> f
     bars: dict[tuple[str, int, int], list[Decision]] = {}
     last = {decision.id: decision for decision in story.decisions}
     for decision in last.values():
-        span = unix_s(decision.issued_at) - START_S, unix_s(decision.expires_at) - START_S
+        span = unix_s(decision.issued_at) - story.start_s, unix_s(decision.expires_at) - story.start_s
         bars.setdefault((decision.action, round(span[0] / 10), round(span[1] / 10)), []).append(decision)
     spans, texts = [], []
     for (action, _, _), group in bars.items():
-        left = times.x(min(unix_s(d.issued_at) for d in group) - START_S)
-        right = times.x(max(unix_s(d.expires_at) for d in group) - START_S)
+        left = times.x(min(unix_s(d.issued_at) for d in group) - story.start_s)
+        right = times.x(max(unix_s(d.expires_at) for d in group) - story.start_s)
         verdicts = sorted({d.outcome.verdict for d in group if d.outcome})
         text = f"{action}{f' x{len(group)}' if len(group) > 1 else ''} {' '.join(verdicts)}".strip()
         spans.append((left, max(right, left + _CHARACTER * len(text)) + 8))

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from layerwatch.detectors.deciding.state import Rules
-from layerwatch.detectors.models import Models
-from layerwatch.detectors.pipeline import Pipeline
 from layerwatch.evaluation.loop.engines import F64, FP16, INT8, Build, execute, message
 from layerwatch.evaluation.loop.obedience import Obedience
+from layerwatch.evaluation.loop.watching import Watching
 from layerwatch.schemas.alerts import Alert
 from layerwatch.schemas.decisions import Decision
 
@@ -59,9 +57,10 @@ class Second:
 
 @dataclass(slots=True)
 class Story:
-    """A run: by second, and what was told. `late` and `wrong` are counted in requests, `replica_s` in replica-seconds."""
+    """A run from `start_s` (unix s) on: by second, and what was told. `late` and `wrong` are counted in requests, `replica_s` in replica-seconds."""
 
     closed: bool
+    start_s: float = START_S
     seconds: list[Second] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
@@ -72,17 +71,20 @@ class Story:
 
 
 class World:
-    """`closed`: whether runtimes and autoscaler obey. The same seed gives the same arrivals with the loop open and closed."""
+    """`closed`: whether runtimes and autoscaler obey. The same seed gives the same arrivals with the loop open and closed.
 
-    def __init__(self, rules: Rules, models: Models, *, closed: bool, seed: int = 0) -> None:
-        self.story = Story(closed)
+    Runtimes know decisions as their topic holds them, the autoscaler what `watching` tells it.
+    """
+
+    def __init__(self, watching: Watching, *, closed: bool, start_s: float = START_S, seed: int = 0) -> None:
+        self.story = Story(closed, start_s)
         self._closed = closed
         self._arriving, self._working = (np.random.default_rng([seed, i]) for i in range(2))
-        self._pipeline = Pipeline(models, rules)
+        self._watching = watching
         for build in (INT8, FP16):
-            self._pipeline.manifest(build.manifest("simulated"))
+            watching.manifest(build.manifest("simulated"))
         self._obedience = Obedience()
-        self._replicas = [Replica(f"r{i}", START_S) for i in range(REPLICAS)]
+        self._replicas = [Replica(f"r{i}", start_s) for i in range(REPLICAS)]
         self._named = REPLICAS
         self._turn = 0
         self._recent: deque[F64] = deque(maxlen=_RECENT_S)
@@ -90,7 +92,7 @@ class World:
     def run(self, progress: Callable[[int], None] = lambda seconds: None) -> Story:
         """`progress` is told the seconds that are done."""
         for second in range(LENGTH_S):
-            self._step(START_S + second)
+            self._step(self.story.start_s + second)
             progress(second + 1)
         return self.story
 
@@ -104,18 +106,22 @@ class World:
             queues[serving[self._turn % len(serving)].name].append(at_s)
             self._turn += 1
         latencies, wrong = [], 0.0
-        drifted = _within(DRIFTED_S, now_s)
+        drifted = self._within(DRIFTED_S, now_s)
         for replica in serving:
             latencies.append(self._serve(replica, queues[replica.name], now_s, drifted))
             wrong += WRONG_SHARE * len(queues[replica.name]) if drifted and replica.build is INT8 else 0.0
         for replica in [r for r in self._replicas if r.retired]:
             self._serve(replica, [], now_s, drifted)
             self._replicas.remove(replica)
+        alerts, decisions = self._watching.told(now_s + 1.0)
+        self.story.alerts += alerts
+        self.story.decisions += decisions
+        self._obedience.hear(decisions)
         self._tell(np.concatenate(latencies), serving, wrong, now_s)
 
     def _serve(self, replica: Replica, arrivals: list[float], now_s: float, drifted: bool) -> F64:
         """First come, first served; returns latencies in ms, waiting included, and tells layerwatch of the executions."""
-        crowded = replica.name == "r0" and _within(CROWDED_S, now_s)
+        crowded = replica.name == "r0" and self._within(CROWDED_S, now_s)
         executed = execute(replica.build, len(arrivals), crowded, self._working)
         ends = np.empty(len(arrivals))
         for i, (at_s, took_ms) in enumerate(zip(arrivals, executed.end_to_end_ms.tolist(), strict=True)):
@@ -123,7 +129,7 @@ class World:
             ends[i] = replica.free_s
         batch = message(
             replica.name,
-            replica.sequence,
+            (round(self.story.start_s * 1000), replica.sequence),
             replica.build,
             (now_s, now_s + 1.0),
             np.array(arrivals),
@@ -134,10 +140,7 @@ class World:
             rng=self._working,
         )
         replica.sequence += 1
-        alerts, decisions = self._pipeline.update(batch)
-        self.story.alerts += alerts
-        self.story.decisions += decisions
-        self._obedience.hear(decisions)
+        self._watching.update(batch)
         latencies_ms: F64 = (ends - np.array(arrivals)) * 1e3
         return latencies_ms
 
@@ -145,7 +148,7 @@ class World:
         """The runtimes switch, and the autoscaler starts or stops replicas."""
         for replica in self._replicas:
             replica.build = FP16 if self._obedience.engine_of(replica.name, now_s) == FP16.name else INT8
-        wanted = REPLICAS + (ADDED if self._obedience.wants_more(now_s) else 0)
+        wanted = self._watching.replicas(REPLICAS, now_s)
         while len(self._replicas) < wanted:
             self._replicas.append(Replica(f"r{self._named}", now_s + STARTUP_S))
             self._named += 1
@@ -176,6 +179,5 @@ class World:
         story.wrong += wrong
         story.replica_s += len(self._replicas)
 
-
-def _within(span_s: tuple[float, float], now_s: float) -> bool:
-    return span_s[0] <= now_s - START_S < span_s[1]
+    def _within(self, span_s: tuple[float, float], now_s: float) -> bool:
+        return span_s[0] <= now_s - self.story.start_s < span_s[1]
