@@ -8,6 +8,7 @@ early where levels are steady, an hour where they swing by several percent withi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -17,15 +18,26 @@ from layerwatch.detectors.arrays import F32, F64, Bools, Ints, State
 QUARTER_MINUTES = 15
 
 _KEPT = 96 + 16  # quarter hours: a day before the longest rise
-#: Quarter hours that a level is of, and from one level to the other.
-_RISES = ((1, 4), (1, 8), (1, 16), (4, 8), (4, 12))
 _LEAST_QUARTERS = 24  # six hours: what is usual has to be known first
 _LEAST_PAST = 16  # rises that say what is usual
 _HEALTHY_PER_HOUR = 0.01  # log units
 _LEAST_PER_HOUR = 0.025  # between what is healthy and what is not
 _LEAST_RISE = 0.04
-_SPREADS, _TIMES_LARGEST = 4.0, 2.0  # beyond what the stream did within as long a time during the day before
+_TIMES_LARGEST = 2.0  # the largest rise within as long a time during the day before
 _LEAST_BLOCKS = 5  # in a quarter hour
+
+
+class _Span(NamedTuple):
+    """How a rise is looked for; `width` and `lag` in quarter hours."""
+
+    width: int  # of a level
+    lag: int  # from the earlier level to the later one
+    spreads: float  # beyond what the stream did within as long a time during the day before
+
+
+#: The rises of a daily cycle spread by as much as the largest of them is, so that more than 2.5 would outdo `_TIMES_LARGEST`
+#: there. Whole hours need more: few of a day's rises from one to another are independent.
+_SPANS = (_Span(1, 4, 2.5), _Span(1, 8, 2.5), _Span(1, 16, 2.5), _Span(4, 8, 4.0), _Span(4, 12, 4.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +92,18 @@ class Creep:
         minutes = np.zeros(streams, np.int64)
         found = np.zeros(streams, bool)
         old_enough = np.count_nonzero(~np.isnan(self._levels), axis=1) >= _LEAST_QUARTERS
-        for width, lag in _RISES:
-            levels = _means(self._levels, width)
-            now = levels[:, -1] - levels[:, -1 - lag]
-            least = max(_LEAST_RISE, _LEAST_PER_HOUR * lag / 4)
+        for span in _SPANS:
+            levels = _means(self._levels, span.width)
+            now = levels[:, -1] - levels[:, -1 - span.lag]
+            least = max(_LEAST_RISE, _LEAST_PER_HOUR * span.lag / 4)
             at = np.flatnonzero(old_enough & (now > least) & ~found)
             if not len(at):
                 continue
-            expected = _usual(levels[at], width, lag)
+            expected = _usual(levels[at], span)
             beyond = now[at] > expected
             at, expected = at[beyond], expected[beyond]
-            rise[at], hours[at], usual[at], found[at] = now[at], lag / 4, expected, True
-            minutes[at] = [_minutes(levels[stream, -1 - lag :]) for stream in at]
+            rise[at], hours[at], usual[at], found[at] = now[at], span.lag / 4, expected, True
+            minutes[at] = [_minutes(levels[stream, -1 - span.lag :]) for stream in at]
         twice = found & self._before
         self._before = found
         return Rises(np.where(twice, rise, 0.0), hours, minutes, usual)
@@ -130,18 +142,18 @@ def _means(levels: F32, width: int) -> F32:
     return out
 
 
-def _usual(levels: F32, width: int, lag: int) -> F64:
-    """The largest rise over `lag` quarter hours to be expected [streams]; infinite where too little is known."""
-    rises = levels[:, lag:] - levels[:, :-lag]
-    past = rises[:, : 1 - lag - width]  # these end where the latest one begins
+def _usual(levels: F32, span: _Span) -> F64:
+    """The largest rise to be expected [streams]; infinite where too little is known."""
+    rises = levels[:, span.lag :] - levels[:, : -span.lag]
+    past = rises[:, : 1 - span.lag - span.width]  # these end where the latest one begins
     count = np.count_nonzero(~np.isnan(past), axis=1)
     out = np.full(len(levels), np.inf)
     some = count >= _LEAST_PAST
     past = past[some]
     middle = np.nanmedian(past, axis=1)
     spread = 1.4826 * np.nanmedian(np.abs(past - middle[:, None]), axis=1)
-    beyond = np.maximum(_SPREADS * spread, _TIMES_LARGEST * np.nanmax(past, axis=1))
-    out[some] = _HEALTHY_PER_HOUR * lag / 4 + beyond
+    beyond = np.maximum(span.spreads * spread, _TIMES_LARGEST * np.nanmax(past, axis=1))
+    out[some] = _HEALTHY_PER_HOUR * span.lag / 4 + beyond
     return out
 
 

@@ -46,6 +46,17 @@ def test_one_percent_an_hour_is_healthy_on_levels_that_swing(period: int) -> Non
     assert rises(Creep(1), levels) == []
 
 
+@pytest.mark.parametrize("hour", range(0, 24, 3))
+def test_a_daily_cycle_hides_no_creep_at_whatever_hour_it_begins(hour: int) -> None:
+    begins = 1440 + 60 * hour
+    levels = 0.005 * np.random.default_rng(1).standard_normal(begins + 240)
+    levels += 0.04 * np.sin(2 * np.pi * np.arange(len(levels)) / 1440)
+    levels[begins:] += np.log(1.05) / 60 * np.arange(240)
+    found = rises(Creep(1), levels)
+    assert found
+    assert found[0][0] > begins
+
+
 def test_one_block_that_is_far_off_is_no_rise() -> None:
     levels = 0.01 * np.random.default_rng(1).standard_normal(1440)
     levels[705::15] += 2.0
