@@ -145,12 +145,9 @@ class Watch:
         if rises is None:
             return opened
         for stream in np.flatnonzero((rises.rise > 0) & (self.alarm == _NONE)).tolist():
-            hours = float(rises.hours[stream])
-            since = self._creep.began(stream, hours)
-            self._begin(
-                stream, _CREEP, since, rises.rise[stream], self.level(stream) - float(rises.rise[stream])
-            )
-            self.usual[stream], self.hours[stream] = rises.usual[stream], hours
+            since, rise = int(rises.minutes[stream]), float(rises.rise[stream])
+            self._begin(stream, _CREEP, since, rise, self.level(stream) - rise)
+            self.usual[stream], self.hours[stream] = rises.usual[stream], rises.hours[stream]
             opened[stream] = _CREEP
         return opened
 
