@@ -79,13 +79,13 @@ def _fit_forests(
     windows: Mapping[str, F64], present: FlatForest, out: Fitted, done: Callable[[int], None]
 ) -> dict[str, Any]:
     """One for every build, and one for each build that has enough windows."""
-    parts = {build: split(of) for build, of in windows.items()}
-    enough = sum(map(len, windows.values())) >= LEAST_WINDOWS
-    if not enough:
+    total = sum(map(len, windows.values()))
+    if total < LEAST_WINDOWS:
         raise ConfigError(
-            f"{sum(map(len, windows.values()))} healthy windows are too few to fit a forest on "
-            f"({LEAST_WINDOWS} are needed): record longer, or name more recordings"
+            f"{total} healthy windows are too few to fit a forest on ({LEAST_WINDOWS} are needed): "
+            "record longer, or name more recordings"
         )
+    parts = {build: split(of) for build, of in windows.items()}
     fit, held_out = (np.concatenate(part) for part in zip(*parts.values(), strict=True))
     common = choose_forest(fit, held_out, present)
     if common.better:
