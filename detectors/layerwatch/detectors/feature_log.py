@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,15 @@ from layerwatch.schemas.profiles import ProfileBatch
 _RECORD_S = 60.0
 
 
+class _Source(NamedTuple):
+    """Whose messages follow upon one another."""
+
+    build: str
+    service: str
+    instance: str
+    boot_ms: int
+
+
 class FeatureLog:
     """Of one instance, message by message. It is no part of its state: a crash costs a minute of what models are fitted on.
 
@@ -26,7 +36,7 @@ class FeatureLog:
     def __init__(self, window_every_s: float = 1.0) -> None:
         self._window_every_s = window_every_s
         self._window_s = -math.inf  # of the latest one
-        self._first: ProfileBatch | None = None
+        self._of: _Source | None = None
         self._follows = False
         self._clock_s = 0.0
         self._begun_s = math.inf
@@ -38,10 +48,10 @@ class FeatureLog:
         Trouble is a gap: what comes after it does not follow upon what was before.
         """
         out: list[FeatureRecord] = []
-        first = self._first
-        if first is None or (first.engine, first.boot_ms) != (batch.engine, batch.boot_ms):
+        of = _Source(batch.engine, batch.service, batch.instance, batch.boot_ms)
+        if of != self._of:
             out += self.end()
-            self._first, self._follows = batch, False
+            self._of, self._follows = of, False
         if any(episode.severity != "info" for episode in evidence.episodes):
             out += self.end()
             self._follows = False
@@ -53,13 +63,13 @@ class FeatureLog:
 
     def end(self) -> list[FeatureRecord]:
         """What has been gathered so far, if anything; what comes next follows upon it."""
-        first = self._first
-        if first is None or not (self._windows or self._seconds or self._minutes):
+        of = self._of
+        if of is None or not (self._windows or self._seconds or self._minutes):
             return []
         record = FeatureRecord(
-            build=first.engine,
-            service=first.service,
-            instance=first.instance,
+            build=of.build,
+            service=of.service,
+            instance=of.instance,
             at_s=self._clock_s,
             follows=self._follows,
             features=SCHEMA,

@@ -86,7 +86,9 @@ class Loopback:
         while until_s > max(self._judged_s, self._start_s):
             self._judged_s = _number(self._processor, "layerwatch_last_evaluation_timestamp_seconds") or 0.0
             if time.monotonic() > deadline_s:
-                raise Unavailable(f"the processor is more than {_PATIENCE_S:g} s behind: see what it logs")
+                raise Unavailable(
+                    f"the processor has not caught up within {_PATIENCE_S:g} s: see what it logs"
+                )
             time.sleep(_LOOK_S)
 
     def close(self) -> None:

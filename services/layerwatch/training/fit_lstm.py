@@ -23,7 +23,7 @@ _CHECK_STEPS = 20
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Mean absolute one-step errors on blocks that no fit has seen (log units)."""
+    """Mean absolute one-step errors on blocks that no fit has seen."""
 
     blocks: int
     lstm: float
@@ -34,7 +34,7 @@ class HeldOut:
 def fit_lstm(
     runs: list[F64], progress: Callable[[int], None], steps: int = 400, seed: int = 0
 ) -> tuple[LstmWeights, HeldOut]:
-    """Weights fitted on the beginnings of the runs, and errors on their ends. `progress(steps done)`.
+    """Weights fitted on the beginnings of the runs, and errors on their ends (log units). `progress(steps done)`.
 
     Raises ConfigError when there are too few blocks.
     """

@@ -16,26 +16,16 @@ from layerwatch.detectors.arrays import F64, Bools, Ints
 from layerwatch.detectors.forecast import LstmWeights
 from layerwatch.detectors.slow import forecasts
 from layerwatch.schemas.errors import ConfigError
-from layerwatch.training.fit_lstm import weights_of
+from layerwatch.training.fit_lstm import HeldOut, weights_of
 
 _HIDDEN = 16
 _LEAST_RUN = 120  # blocks: two hours
 _LEAST_BLOCKS = 1440
-_LENGTH = 96
+_LENGTH = 72  # blocks of a training sequence; the shortest run's beginning has as many
 _BATCH = 64
 _LEARNING_RATE = 0.005
 _FIT, _VALIDATE = 0.6, 0.75  # of each run: fitted on up to the first, stopped by the second, held out beyond
 _CHECK_STEPS = 50
-
-
-@dataclass(frozen=True, slots=True)
-class MinutesFit:
-    """Mean absolute one-step errors on blocks that no fit has seen, over each stream's mean absolute change."""
-
-    blocks: int
-    lstm: float
-    ewma: float
-    naive: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +49,8 @@ class _Runs:
 
 def fit_minutes(
     runs: Sequence[F64], progress: Callable[[int], None], steps: int = 1500, seed: int = 0
-) -> tuple[LstmWeights, MinutesFit]:
-    """Weights fitted on the beginnings of the runs, and errors on their ends. `progress(steps done)`.
+) -> tuple[LstmWeights, HeldOut]:
+    """Weights fitted on the beginnings of the runs, and errors on their ends, over each stream's usual change. `progress(steps done)`.
 
     Raises ConfigError when there are too few blocks.
     """
@@ -114,10 +104,9 @@ def _prepared(runs: Sequence[F64]) -> _Runs:
 
 def _batch(runs: _Runs, draw: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Random stretches of the beginnings of the runs, drawn by their length."""
-    length = min(_LENGTH, int(_LEAST_RUN * _FIT))
     rows = draw.choice(len(runs.lengths), size=_BATCH, p=runs.lengths / runs.lengths.sum())
-    begins = draw.integers(0, (runs.lengths[rows] * _FIT).astype(int) - length + 1)
-    at = begins[:, None] + np.arange(length)
+    begins = draw.integers(0, (runs.lengths[rows] * _FIT).astype(int) - _LENGTH + 1)
+    at = begins[:, None] + np.arange(_LENGTH)
     return tuple(
         torch.tensor(part[rows[:, None], at], dtype=torch.float32) for part in (runs.inputs, runs.targets)
     )
@@ -133,8 +122,8 @@ def _guesses(weights: LstmWeights, runs: _Runs) -> F64:
     return out
 
 
-def _held_out(weights: LstmWeights, runs: _Runs) -> MinutesFit:
+def _held_out(weights: LstmWeights, runs: _Runs) -> HeldOut:
     at = runs.between(_VALIDATE, 1.0)
     errors = (_guesses(weights, runs), np.zeros_like(runs.inputs), runs.naive)
     means = (float(np.abs(guess - runs.targets)[at].mean()) for guess in errors)
-    return MinutesFit(int(at.sum()), *means)
+    return HeldOut(int(at.sum()), *means)
