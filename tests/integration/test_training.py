@@ -9,7 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from msgspec.structs import replace
 
 pytest.importorskip("torch")
 
@@ -31,6 +33,7 @@ from layerwatch.training.harvest import gathered
 pytestmark = [pytest.mark.kafka, pytest.mark.torch]
 
 INSTANCES = 10
+NAN = np.array([np.nan], np.float32).tobytes()
 
 
 def test_models_fitted_on_what_processors_told_are_taken_up(fresh_kafka: LocalBroker, tmp_path: Path) -> None:
@@ -57,10 +60,17 @@ def test_models_fitted_on_what_processors_told_are_taken_up(fresh_kafka: LocalBr
         }
         with closing(kafka.producer(settings)) as sender:
             sender.send(FEATURES, b"not a record", b"garbage").get(30)
+            for changes in (
+                {"windows": b"123"},
+                {"windows": b"1234"},
+                {"seconds": {"host": NAN}},
+                {"columns": 0},
+            ):
+                sender.send(FEATURES, encode(replace(told[0], **changes)), b"spoilt").get(30)
 
         summary = train(settings)
         assert summary["windows"] == len(gathered(told).all_windows()) > 256
-        assert summary["refused"] == 1
+        assert summary["refused"] == 5
         assert summary["forest"]["held_out_windows"] > 64
         assert build in summary["forest"]["builds"]
         assert "let instances run for longer" in summary["slow_lstm"]["left as it is"]

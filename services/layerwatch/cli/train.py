@@ -65,9 +65,8 @@ def command(files: tuple[Path, ...], out: Path | None, publish: bool, of_load: b
         return _tell(_fit_load(files, out), as_json)
     refused: list[InvalidRecord] = []
     gained = gathered(_of_files(files) if files else _of_topic(loaded, refused))
-    from layerwatch.training.fit import (
-        fit_all,
-    )  # torch takes seconds to load: not before there is something to fit on
+    # torch takes seconds to load: not before there is something to fit on
+    from layerwatch.training.fit import fit_all
 
     present = first_models(loaded).forest or shipped().forest
     assert present is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
@@ -43,10 +44,20 @@ def feature_records(
             for records in polled.values():
                 for record in records:
                     try:
-                        yield reader.decode(record.value or b"")
+                        yield _checked(reader.decode(record.value or b""))
                     except InvalidRecord as error:
                         refused.append(error)
                 done += len(records)
             progress(done)
     except KafkaError as error:
         raise Unavailable(f"cannot read {FEATURES} ({error}): see that Kafka runs") from error
+
+
+def _checked(record: FeatureRecord) -> FeatureRecord:
+    """Raises InvalidRecord (bad_column) where its columns are no numbers, or no whole windows."""
+    columns = [record.windows, *record.seconds.values(), *record.minutes.values()]
+    if any(len(data) % 4 or not np.isfinite(np.frombuffer(data, "<f4")).all() for data in columns):
+        raise InvalidRecord("bad_column", f"{record.instance}: a column holds what is no finite float32")
+    if record.columns < 1 or len(record.windows) % (4 * record.columns):
+        raise InvalidRecord("bad_column", f"{record.instance}: windows are no rows of {record.columns}")
+    return record

@@ -49,9 +49,8 @@ class SlowPath:
         self._blocks = 0
         self._precursor: Precursor | None = None
         self._closed: Episode | None = None
-        self.healthy_minute: dict[
-            str, float
-        ] = {}  # levels of the block that ended with the latest push, by stream
+        #: Levels of the healthy block that ended with the latest push, by stream.
+        self.healthy_minute: dict[str, float] = {}
         self.judged = 0  # blocks, also those that were passed over
 
     @property
