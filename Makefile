@@ -55,7 +55,7 @@ $(BIN)/uv:
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet 'uv==0.13.9'
 
-$(BIN)/.installed: $(BIN)/uv requirements.lock pyproject.toml
+$(BIN)/.installed: $(BIN)/uv requirements.lock pyproject.toml hatch_build.py services/layerwatch/probe/_usual.c
 	@echo 'Installing packages into .venv ...' >&2
 	@$(UV) --require-hashes -r requirements.lock
 	@$(UV) --no-deps --editable .

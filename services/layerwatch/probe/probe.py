@@ -23,10 +23,9 @@ from collections import deque
 from typing import Any
 
 from layerwatch.probe.interfaces import Cuda
-from layerwatch.probe.known_shapes import Known, Shapes
 from layerwatch.probe.lane import Lane
-from layerwatch.probe.page import GENERATION
-from layerwatch.probe.run import FullRun, Run
+from layerwatch.probe.run import FullRun
+from layerwatch.probe.usual import ProbeBase, Run, Shapes
 from layerwatch.probe.watch import Holder, Watch, follow_forks
 from layerwatch.schemas.control_page import Route
 from layerwatch.schemas.profiles import IN_GRAPH
@@ -39,7 +38,7 @@ _log = logging.getLogger(__name__)
 BASELINE_RATE = 0.001
 
 
-class Probe:
+class Probe(ProbeBase):
     """Watches one engine. All threads may share it."""
 
     def __init__(
@@ -93,7 +92,7 @@ class Probe:
             self.problem = f"executions are not watched: {error!r}"
             _log.warning("%s", self.problem, exc_info=_log.isEnabledFor(logging.DEBUG))
 
-    def execution(
+    def _full_execution(
         self,
         context: Any,
         stream: Any,
@@ -102,11 +101,7 @@ class Probe:
         graph: bool = False,
         request_id: int = 0,
     ) -> Run:
-        """A `with` block around one execution: enqueue on `run.context`, and wait in it unless `waits` is off.
-
-        `shapes` are those of the inputs by name; without them the context is asked, which costs some microseconds.
-        `graph` says that a captured graph is launched unless `run.sampled`. Capture graphs outside of such a block.
-        """
+        """An execution that is not the usual one."""
         try:
             lane: Lane | None = self._local.lane
         except AttributeError:
@@ -114,30 +109,6 @@ class Probe:
         if lane is None or lane.closed:
             self._unwatched += 1
             lane = None
-        else:
-            try:
-                seen = lane.seen.get(id(context))
-                if seen is not None and lane.orders[GENERATION] == lane.page.generation:
-                    known: Known | None = seen.known
-                    if shapes != seen.known.shapes:
-                        known = seen.other(shapes)
-                    if (
-                        known is not None
-                        and known.look.stratum.due is False
-                        and (
-                            lane.one_profile
-                            or context.active_optimization_profile
-                            == known.look.profile
-                            == seen.known.look.profile
-                        )
-                    ):
-                        since_change = 0 if known is not seen.known else seen.since_change + 1
-                        seen.known, seen.since_change = known, since_change
-                        return Run(
-                            lane, context, known.look, since_change, IN_GRAPH if graph else 0, request_id
-                        )
-            except Exception:  # noqa: BLE001 - shapes that cannot be compared, say
-                lane.fail()
         return FullRun(lane, context, stream, shapes, IN_GRAPH if graph else 0, request_id)
 
     def counters(self) -> dict[str, int]:
@@ -147,7 +118,7 @@ class Probe:
         for lane in lanes:
             for name, value in lane.ring.counters().items():
                 totals[name] += value
-        executions = sum(lane.ring.position + len(lane.deferred) for lane in lanes)
+        executions = sum(lane.ring.position + lane.has_deferred for lane in lanes)
         return {"executions": executions, "unwatched": self._unwatched, **totals}
 
     def twin_bytes(self, profile: int = 0) -> int:

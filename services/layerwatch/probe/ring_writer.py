@@ -24,7 +24,7 @@ from layerwatch.schemas.ring import (
 from layerwatch.schemas.runtimes import ring_name
 
 if TYPE_CHECKING:
-    from layerwatch.probe.run import Run
+    from layerwatch.probe.usual import Run
 
 _BODY = struct.Struct("<QQQQHHII68sQI")
 _CHECKSUM = struct.Struct("<I")
@@ -56,10 +56,14 @@ class RingWriter:
     def __init__(self, folder: Path, number: int, token: bytes, capacity: int = CAPACITY) -> None:
         self.number = number
         header = encode_header(RingHeader(capacity, number, threading.get_native_id(), token))
-        self._map = map_whole(folder / ring_name(number), header, ring_bytes(capacity))
-        self._words = memoryview(self._map).cast("Q")
+        self.map = map_whole(folder / ring_name(number), header, ring_bytes(capacity))
+        self._words = memoryview(self.map).cast("Q")
         self._mask = capacity - 1
-        self.position = 0
+
+    @property
+    def position(self) -> int:
+        """Of the next record."""
+        return self._words[_WRITTEN]
 
     def write(self, run: Run, end_unix_ns: int, end_to_end_ns: int, host_ns: int) -> None:
         """Write an execution down that has run."""
@@ -74,19 +78,19 @@ class RingWriter:
             run.flags,
             look.number,
             run.since_change,
-            look.shape,
+            look.shape.packed,
             run.request_id,
             0,
         )
         start = HEADER_BYTES + (position & self._mask) * RECORD_BYTES
         # One copy, since struct.pack_into clears the place first, and a reader would see the zeros.
-        self._map[start : start + RECORD_BYTES] = body + _CHECKSUM.pack(zlib.crc32(body))
-        self.position = self._words[_WRITTEN] = position + 1
+        self.map[start : start + RECORD_BYTES] = body + _CHECKSUM.pack(zlib.crc32(body))
+        self._words[_WRITTEN] = position + 1
 
     def detach(self) -> None:
         """Write into memory of our own from now on."""
-        self._map = mmap.mmap(-1, len(self._map))
-        self._words = memoryview(self._map).cast("Q")
+        self.map = mmap.mmap(-1, len(self.map))
+        self._words = memoryview(self.map).cast("Q")
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to one of `COUNTERS`."""

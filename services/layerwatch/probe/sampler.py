@@ -8,28 +8,16 @@ from __future__ import annotations
 
 import math
 
+from layerwatch.probe.usual import Stratum
+
 #: Executions after which all counts are halved, so that the mix of shapes may change.
 _HALVE_AT = 65_536
 #: Shapes told apart at a time.
 _MAX_STRATA = 1024
-#: A shape's share is computed anew after so many of its executions (a power of two).
+#: A shape's share is computed anew after so many of its executions, or after an eighth more of them if that is more.
 _RENEW_EVERY = 16
-#: Where a shape begins on its way to its first sample: half.
-_FIRST_CREDIT = 0.5
-
-
-class Stratum:
-    """One shape, as one thread sees it."""
-
-    __slots__ = ("credit", "due", "root", "seen", "share", "version")
-
-    def __init__(self) -> None:
-        self.seen = 0
-        self.root = 0.0  # of `seen`, when the share was computed
-        self.share = 0.0
-        self.credit = _FIRST_CREDIT
-        self.version = -1
-        self.due: bool | None = None  # whether its next execution is, where that is settled already
+#: Executions that are surely not due, where nothing is sampled.
+_MANY = 1 << 30
 
 
 class Sampler:
@@ -37,7 +25,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self._rate = 0.0
-        self._version = 0
+        self.version = 0  # grows when strata that were settled before are settled no more
         self._total = 0
         self._roots = 0.0
         self._strata: dict[object, Stratum] = {}
@@ -49,26 +37,43 @@ class Sampler:
             if len(self._strata) >= _MAX_STRATA:
                 self._strata.clear()
                 self._total, self._roots = 0, 0.0
-                self._version += 1
+                self.version += 1
             stratum = self._strata[key] = Stratum()
         return stratum
 
     def is_due(self, stratum: Stratum, rate: float) -> bool:
-        """Whether to sample this execution; `rate` is the share of all executions, 0..1."""
-        if rate >= 1.0 or rate <= 0.0:
-            return rate >= 1.0
+        """Whether to sample this execution; `rate` is the share of all executions, 0..1.
+
+        Settles beforehand how many more of the stratum are surely not due: those need not be asked about, if they are
+        counted in `passed`.
+        """
+        self._absorb(stratum)
         if rate != self._rate:
             self._rate = rate
-            self._version += 1
+            self.version += 1
+        if rate >= 1.0 or rate <= 0.0:
+            stratum.version, stratum.renew_at = self.version, 0
+            stratum.free = 0 if rate >= 1.0 else _MANY
+            return rate >= 1.0
         self._total += 1
         stratum.seen += 1
-        if stratum.version != self._version or not stratum.seen & (_RENEW_EVERY - 1):
+        if stratum.version != self.version or stratum.seen >= stratum.renew_at:
             self._renew(stratum)
         stratum.credit += stratum.share
-        if stratum.credit < 1.0:
-            return False
-        stratum.credit = min(stratum.credit - 1.0, 1.0)
-        return True
+        is_due = stratum.credit >= 1.0
+        if is_due:
+            stratum.credit = min(stratum.credit - 1.0, 1.0)
+        until_due = math.ceil((1.0 - stratum.credit) / stratum.share) - 1
+        stratum.free = max(0, min(until_due, stratum.renew_at - stratum.seen - 1))
+        return is_due
+
+    def _absorb(self, stratum: Stratum) -> None:
+        """Count the executions that nobody was asked about."""
+        if 0.0 < self._rate < 1.0:
+            self._total += stratum.passed
+            stratum.seen += stratum.passed
+            stratum.credit += stratum.passed * stratum.share
+        stratum.passed = stratum.free = 0
 
     def _renew(self, stratum: Stratum) -> None:
         if self._total >= _HALVE_AT:
@@ -77,11 +82,14 @@ class Sampler:
         self._roots = max(root, self._roots + root - stratum.root)
         stratum.root = root
         stratum.share = min(1.0, self._rate * self._total * root / (self._roots * stratum.seen))
+        stratum.version = self.version
         # the first executions of a shape change its share much
-        stratum.version = self._version if stratum.seen >= _RENEW_EVERY else -1
+        more = max(_RENEW_EVERY, stratum.seen // 8) if stratum.seen >= _RENEW_EVERY else 1
+        stratum.renew_at = stratum.seen + more
 
     def _halve(self) -> None:
         for stratum in self._strata.values():
+            self._absorb(stratum)
             stratum.seen = max(1, stratum.seen // 2)
             stratum.root = math.sqrt(stratum.seen)
             stratum.version = -1

@@ -14,6 +14,7 @@ from layerwatch.probe.page import Page
 from layerwatch.probe.ring_writer import RingWriter
 from layerwatch.probe.sender import Sender
 from layerwatch.probe.twin import HEADROOM_BYTES, Twin, TwinRefused, recorder_class, twin_bytes
+from layerwatch.probe.usual import Look
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.ring import SAMPLED
 from layerwatch.schemas.samples import LayerSample, encode_sample
@@ -90,8 +91,9 @@ class Sampling:
             return
         self._failures.pop(profile, None)
         run.twin, run.context, run.sampled = twin, twin.context, True
-        number, run.since_change = twin.next_run(run.look.shape)
-        run.look = run.look._replace(number=number)
+        look = run.look
+        number, run.since_change = twin.next_run(look.shape.packed)
+        run.look = Look(look.profile, number, look.shape, look.stratum, None)
         run.overhead_ns = time.perf_counter_ns() - began_ns
 
     def finish(self, run: FullRun, ring: RingWriter, cuda: Cuda | None) -> None:

@@ -136,7 +136,7 @@ class Holder:
 
     def __del__(self) -> None:
         if self.lane is not None:
-            self.lane.leave()
+            self.lane.retire()
             self._free.append(self.lane)
 
 

@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 from layerwatch.probe.sampler import Sampler
 
 
-def _sampled(shapes: list[str], rate: float) -> Counter[str]:
-    sampler = Sampler()
-    return Counter(shape for shape in shapes if sampler.is_due(sampler.stratum(shape), rate))
+def _sampled(shapes: list[str], rate: float, *, asked: bool = False) -> Counter[str]:
+    """Which are; `asked` about each of them, else only about those that are not settled beforehand."""
+    sampler, found = Sampler(), Counter[str]()
+    for shape in shapes:
+        stratum = sampler.stratum(shape)
+        if not asked and stratum.free > 0 and stratum.version == sampler.version:
+            stratum.free -= 1
+            stratum.passed += 1
+        else:
+            found[shape] += sampler.is_due(stratum, rate)
+    return found
 
 
 def _mix(weights: dict[str, int], count: int) -> list[str]:
@@ -38,6 +46,32 @@ def test_a_rare_shape_gets_more_than_its_share_and_a_frequent_one_keeps_most() -
 def test_at_rate_one_all_are_sampled_and_at_zero_none(shapes: list[str]) -> None:
     assert sum(_sampled(shapes, 1.0).values()) == len(shapes)
     assert sum(_sampled(shapes, 0.0).values()) == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.sampled_from("aaaaaaaabbbc"), min_size=500, max_size=3000),
+    st.floats(0.001, 0.9),
+)
+def test_what_is_settled_beforehand_is_as_if_each_had_been_asked_about(
+    shapes: list[str], rate: float
+) -> None:
+    settled, asked = _sampled(shapes, rate), _sampled(shapes, rate, asked=True)
+    for shape in "abc":
+        assert abs(settled[shape] - asked[shape]) <= 2 + 0.1 * asked[shape]
+
+
+def test_few_executions_are_asked_about_where_few_are_sampled() -> None:
+    sampler, asked = Sampler(), 0
+    stratum = sampler.stratum("a")
+    for _ in range(20_000):
+        if stratum.free > 0:
+            stratum.free -= 1
+            stratum.passed += 1
+        else:
+            asked += 1
+            sampler.is_due(stratum, 0.001)
+    assert asked < 200
 
 
 @settings(max_examples=20, deadline=None)
