@@ -29,7 +29,7 @@ class CompiledProbe(BuildHookInterface):
         built.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             extension = Extension(
-                MODULE, [os.path.relpath(source)], extra_compile_args=["-O2"], optional=True
+                MODULE, [os.path.relpath(source)], extra_compile_args=["-Os"], optional=True
             )
             command = build_ext(Distribution({"ext_modules": [extension]}))
             command.build_temp = command.build_lib = folder

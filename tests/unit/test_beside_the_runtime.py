@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,11 @@ def test_the_agent_installs_on_python_310_without_numerics_and_has_the_command_l
         [venv / "bin" / "layerwatch", "--help"], capture_output=True, text=True, check=True
     )
     assert "broker" in shown.stdout
+    for command in ("doctor", "agent", "engine"):  # all that is used beside a runtime
+        subprocess.run([venv / "bin" / "layerwatch", command, "--help"], capture_output=True, check=True)
+    compiled = "from layerwatch.probe import usual; print(usual.COMPILED)"
+    told = subprocess.run([python, "-c", compiled], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert told.stdout.strip() == str(shutil.which("cc") is not None)
     assert list(venv.glob("lib/python3.10/site-packages/layerwatch/broker/kafka/server.properties"))
     installed = {path.name for path in venv.glob("lib/python3.10/site-packages/*")}
     assert installed.isdisjoint(HEAVY)

@@ -25,14 +25,19 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
-import tomllib
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from layerwatch.hosting.toml_lines import line_of
 from layerwatch.schemas.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Mode = Literal["shadow", "advise", "enforce"]
 

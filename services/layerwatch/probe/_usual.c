@@ -26,6 +26,8 @@
 #define ORDERED_OFFSET 64
 #define IN_GRAPH 4
 
+#define RARE(condition) __builtin_expect(!!(condition), 0)
+
 typedef struct {
     uint64_t position, end_unix_ns, end_to_end_ns, host_ns;
     uint16_t profile, flags;
@@ -70,11 +72,12 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    char closed, detached, is_busy, one_profile;
+    char closed, detached, is_busy, owes, one_profile;
     uint32_t generation;
     const uint32_t *ordered; /* the generation of the order on the page */
     PyObject *context;       /* whose Seen is `last`; only its address is used */
     Seen *last;
+    const void *near[2]; /* what `last` will lead to, most likely: only to be fetched meanwhile */
     long long version, expires_ns, last_end_ns, busy_ns;
     uint8_t *ring;
     uint64_t mask;
@@ -100,7 +103,7 @@ typedef struct {
 } ProbeBase;
 
 static PyTypeObject StratumType, LookType, SeenType, LaneType, RunType, ProbeType;
-static PyObject *s_lane, *s_full, *s_end, *s_fail, *s_profile, *s_graph, *s_request_id, *s_shapes;
+static PyObject *s_lane, *s_full, *s_end, *s_fail, *s_pay, *s_profile, *s_graph, *s_request_id, *s_shapes;
 static uint64_t probes_made;
 /* Where this thread was last; a serial number is never used twice, and a probe keeps its lanes. */
 static __thread struct {
@@ -157,11 +160,14 @@ static void write_left(LaneBase *lane) {
     Py_DECREF(look);
 }
 
-/* Nothing of ours may reach the caller: `method` is told, and what it raises is dropped. */
-static void tell(PyObject *whom, PyObject *method, PyObject *what) {
-    PyObject *done = PyObject_CallMethodObjArgs(whom, method, what, NULL);
-    if (done == NULL)
+/* Nothing of ours may reach the caller: what `done` has raised, or an error that is set, is counted by the lane. */
+static void contain(LaneBase *lane, PyObject *done) {
+    if (done == NULL) {
         PyErr_Clear();
+        done = PyObject_CallMethodObjArgs((PyObject *)lane, s_fail, NULL);
+        if (done == NULL)
+            PyErr_Clear();
+    }
     Py_XDECREF(done);
 }
 
@@ -379,6 +385,7 @@ static PyMemberDef lane_members[] = {
     {"closed", T_BOOL, offsetof(LaneBase, closed), 0, NULL},
     {"detached", T_BOOL, offsetof(LaneBase, detached), 0, NULL},
     {"is_busy", T_BOOL, offsetof(LaneBase, is_busy), 0, NULL},
+    {"owes", T_BOOL, offsetof(LaneBase, owes), 0, NULL},
     {"one_profile", T_BOOL, offsetof(LaneBase, one_profile), READONLY, NULL},
     {"generation", T_UINT, offsetof(LaneBase, generation), 0, NULL},
     {"version", T_LONGLONG, offsetof(LaneBase, version), 0, NULL},
@@ -441,11 +448,18 @@ static inline void mind_expiry(LaneBase *lane, int64_t now) {
         lane->version = -2;
 }
 
+/* What the execution before has left: its record, or all of a sampled one. */
+static inline void settle_up(LaneBase *lane) {
+    write_left(lane);
+    if (RARE(lane->owes))
+        contain(lane, PyObject_CallMethodObjArgs((PyObject *)lane, s_pay, NULL));
+}
+
 static PyObject *run_launched(Run *self, PyObject *unused) {
     LaneBase *lane = self->lane;
     self->launched_ns = now_ns(CLOCK_MONOTONIC);
     if (lane != NULL) {
-        write_left(lane);
+        settle_up(lane);
         lane->is_busy = self->start_ns - lane->last_end_ns < lane->busy_ns;
     }
     Py_RETURN_NONE;
@@ -462,15 +476,10 @@ static PyObject *run_exit(Run *self, PyObject *const *args, Py_ssize_t count) {
     self->end_ns = now_ns(CLOCK_MONOTONIC);
     if (lane == NULL)
         Py_RETURN_NONE;
-    if (count > 0 && args[0] != Py_None) {
-        PyObject *done = PyObject_CallMethodObjArgs((PyObject *)lane, s_end, self, Py_True, NULL);
-        if (done == NULL) {
-            PyErr_Clear();
-            tell((PyObject *)lane, s_fail, NULL);
-        }
-        Py_XDECREF(done);
+    if (RARE(count > 0 && args[0] != Py_None)) {
+        contain(lane, PyObject_CallMethodObjArgs((PyObject *)lane, s_end, self, Py_True, NULL));
     } else {
-        write_left(lane);
+        settle_up(lane);
         lane->left = (Left){
             .look = self->look,
             .start_ns = self->start_ns,
@@ -608,10 +617,22 @@ static Seen *seen_here(LaneBase *lane, PyObject *context) {
     return lane->last;
 }
 
+/* The very same objects in the same order: equal, found without a look at any of them. */
+static int identical(PyObject *shapes, PyObject *known) {
+    Py_ssize_t i = 0, j = 0;
+    PyObject *name, *dims, *known_name, *known_dims;
+    if (PyDict_GET_SIZE(shapes) != PyDict_GET_SIZE(known))
+        return 0;
+    while (PyDict_Next(shapes, &i, &name, &dims))
+        if (!PyDict_Next(known, &j, &known_name, &known_dims) || name != known_name || dims != known_dims)
+            return 0;
+    return 1;
+}
+
 /* Borrowed; NULL where they are new (no error), or cannot be compared (an error). */
 static Look *look_at(Seen *seen, PyObject *shapes) {
-    PyObject *items, *key, *look;
-    int same = seen->look->shapes == Py_None ? 0 : PyObject_RichCompareBool(shapes, seen->look->shapes, Py_EQ);
+    PyObject *items, *key, *look, *known = seen->look->shapes;
+    int same = known == Py_None ? 0 : identical(shapes, known) ? 1 : PyObject_RichCompareBool(shapes, known, Py_EQ);
     if (same != 0)
         return same > 0 ? seen->look : NULL;
     items = PyDict_Items(shapes);
@@ -651,7 +672,7 @@ static PyObject *usual(LaneBase *lane, PyObject *context, PyObject *shapes, unsi
     Look *look = seen == NULL ? NULL : look_at(seen, shapes);
     Run *run;
     unsigned long long number = 0;
-    if (look == NULL || look->stratum->free <= 0 || look->stratum->version != lane->version ||
+    if (RARE(look == NULL) || look->stratum->free <= 0 || look->stratum->version != lane->version ||
         same_profile(lane, context, look, seen->look) <= 0)
         return NULL;
     if (request_id != NULL) {
@@ -673,6 +694,8 @@ static PyObject *usual(LaneBase *lane, PyObject *context, PyObject *shapes, unsi
     }
     look->stratum->free--;
     look->stratum->passed++;
+    lane->near[0] = look;
+    lane->near[1] = look->stratum;
     Py_INCREF(lane);
     run->lane = lane;
     Py_INCREF(context);
@@ -705,16 +728,21 @@ static PyObject *probe_execution(ProbeBase *self, PyObject *const *args, Py_ssiz
     }
     if (plain && shapes != NULL && PyDict_CheckExact(shapes)) {
         lane = lane_here(self);
-        if (lane != NULL && !lane->closed && *lane->ordered == lane->generation) {
+        if (lane == NULL)
+            goto full;
+        __builtin_prefetch(lane->ordered);
+        __builtin_prefetch(lane->last);
+        __builtin_prefetch(lane->near[0]);
+        __builtin_prefetch(lane->near[1]);
+        if (!lane->closed && *lane->ordered == lane->generation) {
             run = usual(lane, args[0], shapes, flags, request_id);
             if (run != NULL)
                 return run;
-            if (PyErr_Occurred()) {
-                PyErr_Clear();
-                tell((PyObject *)lane, s_fail, NULL);
-            }
+            if (PyErr_Occurred())
+                contain(lane, NULL);
         }
     }
+full:
     full = PyObject_GetAttr((PyObject *)self, s_full);
     if (full == NULL)
         return NULL;
@@ -772,6 +800,7 @@ PyMODINIT_FUNC PyInit__usual(void) {
                  {"_full_execution", &s_full},
                  {"end", &s_end},
                  {"fail", &s_fail},
+                 {"pay", &s_pay},
                  {"active_optimization_profile", &s_profile},
                  {"graph", &s_graph},
                  {"request_id", &s_request_id},

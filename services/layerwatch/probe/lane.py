@@ -51,6 +51,7 @@ class Lane(LaneBase):
         self._waits = waits
         self._sampler = Sampler()
         self._contexts = 0
+        self._owed: FullRun | None = None
         self._pending: deque[_Pending] = deque()
         self._events: list[int] = []
         self._made_events = 0
@@ -58,6 +59,8 @@ class Lane(LaneBase):
 
     def begin(self, run: FullRun) -> None:
         """Before the caller's block: `run.context` becomes the twin's where the execution is sampled."""
+        if self.owes:
+            self.pay()
         if self._pending:
             self.harvest()
         context = run.context
@@ -83,6 +86,8 @@ class Lane(LaneBase):
     def end(self, run: Run, failed: bool) -> None:
         """After the caller's block."""
         self.write_deferred()
+        if self.owes:
+            self.pay()
         if failed:
             self.ring.count("failed")
             self._let_go(run)
@@ -91,14 +96,33 @@ class Lane(LaneBase):
         elif isinstance(run, FullRun) and not self._waits:
             self._stop_event(run)
         else:
+            self.last_end_ns = run.end_ns
             if isinstance(run, FullRun) and run.twin is not None:
+                if self._may_owe(run):
+                    self._owed, self.owes = run, True
+                    return
                 self._sampling.finish(run, self.ring, self._cuda)
+            self._write(run)
+
+    def pay(self) -> None:
+        """Fetch, send and write down what a sampled execution has left, while the GPU is at the next one."""
+        run, self._owed, self.owes = self._owed, None, False
+        if run is not None:
+            self._sampling.finish(run, self.ring, None)
+            self._write(run)
+
+    def forgo(self) -> None:
+        """Write down what there is to be written, without the layers that were not fetched yet."""
+        self.write_deferred()
+        run, self._owed, self.owes = self._owed, None, False
+        if run is not None:
+            self._let_go(run)
             self._write(run)
 
     def retire(self) -> None:
         """Its thread ends."""
         try:
-            self.write_deferred()
+            self.forgo()
         except Exception:  # noqa: BLE001 - nothing of ours may reach the caller
             self.fail()
 
@@ -122,6 +146,7 @@ class Lane(LaneBase):
         self.closed = self.detached = True
         self.ring.detach()
         self._pending.clear()
+        self._owed, self.owes = None, False
 
     def harvest(self) -> None:
         """Write down those executions of a caller who does not wait that have ended since."""
@@ -137,7 +162,6 @@ class Lane(LaneBase):
 
     def _write(self, run: Run) -> None:
         end_ns, launched_ns = run.end_ns, run.launched_ns
-        self.last_end_ns = end_ns
         host_ns = launched_ns - run.start_ns if launched_ns else UNKNOWN_NS
         self.ring.write(
             run, time.time_ns() - (time.perf_counter_ns() - end_ns), end_ns - run.start_ns, host_ns
@@ -166,6 +190,10 @@ class Lane(LaneBase):
             seen = self.seen[id(run.context)] = Seen(look)
         remember(seen, look)
         return seen
+
+    def _may_owe(self, run: FullRun) -> bool:
+        """Whether another execution will come soon, and this one is over on the GPU, too: its layers can wait in TensorRT."""
+        return bool(run.launched_ns) and self.is_busy and not self.closed and self._cuda.is_idle(run.stream)
 
     def _start_event(self, run: FullRun) -> None:
         run.stream = int(run.stream)

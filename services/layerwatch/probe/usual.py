@@ -87,6 +87,7 @@ class LaneBase:
         self.closed = False
         self.detached = False  # in a forked child: nothing more is written
         self.is_busy = False  # executions follow upon one another
+        self.owes = False  # a sampled execution is not written down yet: see `pay`
         self.one_profile = one_profile
         self.generation = 0  # of the order on the page that was obeyed last
         self.version = -1  # of the sampler that strata must have
@@ -123,9 +124,15 @@ class LaneBase:
             run.launched_ns - run.start_ns if run.launched_ns else UNKNOWN_NS,
         )
 
+    def settle_up(self) -> None:
+        """Do what the execution before has left."""
+        self.write_deferred()
+        if self.owes:
+            self.pay()
+
     def leave(self, run: Run) -> None:
         """A usual execution has ended: its record waits where the next one is near."""
-        self.write_deferred()
+        self.settle_up()
         self._left = run
         self.last_end_ns = run.end_ns
         if self.expires_ns and run.end_ns >= self.expires_ns:
@@ -134,6 +141,9 @@ class LaneBase:
             self.write_deferred()
 
     def end(self, run: Run, failed: bool) -> None:
+        raise NotImplementedError
+
+    def pay(self) -> None:
         raise NotImplementedError
 
     def fail(self) -> None:
@@ -184,7 +194,7 @@ class Run:
         lane = self.lane
         if lane is not None:
             try:
-                lane.write_deferred()
+                lane.settle_up()
                 lane.is_busy = self.start_ns - lane.last_end_ns < lane.busy_ns
             except Exception:  # noqa: BLE001 - nothing of ours may reach the caller
                 lane.fail()
@@ -212,6 +222,8 @@ class Run:
 
 class ProbeBase:
     """What `Probe.execution` does when it is usual."""
+
+    __slots__ = ("_local",)
 
     _local: threading.local  # has a `lane` once the thread has one
 

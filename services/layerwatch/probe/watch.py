@@ -108,7 +108,7 @@ class Watch:
         try:
             for lane in self.lanes:
                 lane.closed = True
-                lane.write_deferred()
+                lane.forgo()
                 if lane in self.free:
                     lane.harvest()
             self.sampling.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 import weakref
@@ -381,12 +382,61 @@ def test_a_busy_thread_writes_a_record_while_the_gpu_is_at_the_next_execution(li
         assert len(listener.executions()) == 3
     listener.order("canary", 1.0)
     _launch(probe, hot, times=3)
+    assert len(listener.executions()) == 6
+    assert probe.counters()["executions"] == 7
+    listener.order("off", 0.0)
+    _launch(probe, hot)
     found = listener.executions()
-    assert [e.flags & ON_TWIN for e in found] == [0, 0, 0, 0, ON_TWIN, ON_TWIN, ON_TWIN]
+    assert [e.flags & ON_TWIN for e in found[:7]] == [0, 0, 0, 0, ON_TWIN, ON_TWIN, ON_TWIN]
     assert [s.position for s in listener.samples()] == [5, 6]
     assert [e.end_unix_ns for e in found] == sorted(e.end_unix_ns for e in found)
     assert all(e.host_ns <= e.end_to_end_ns < 60e9 for e in found)
     assert probe.counters()["errors"] == 0
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("then", ["launched", "silent", "raises", "sampled", "close", "thread"])
+def test_the_layers_of_a_busy_thread_are_fetched_while_the_gpu_is_at_the_next_execution(
+    listener: Listener, then: str
+) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder, rate=0.0)
+    hot = hot_context(engine)
+
+    def serve() -> None:
+        listener.order("off", 0.0)
+        _launch(probe, hot, times=2)
+        listener.order("canary", 1.0)
+        _launch(probe, hot, times=2)
+
+    if then == "thread":
+        thread = threading.Thread(target=serve)
+        thread.start()
+        thread.join()
+    else:
+        serve()
+        assert (len(listener.executions()), listener.samples()) == (3, [])
+        assert probe.counters()["executions"] == 4
+    if then == "close":
+        probe.close()
+    elif then == "sampled":
+        _launch(probe, hot)
+    elif then != "thread":
+        listener.order("off", 0.0)
+        with contextlib.suppress(ZeroDivisionError), probe.execution(hot, STREAM, {"ids": (1, 32)}) as run:
+            run.context.execute_async_v3(STREAM)
+            if then == "launched":
+                run.launched()
+                assert [s.position for s in listener.samples()] == [3]
+            engine.cuda.finish(STREAM)
+            if then == "raises":
+                raise ZeroDivisionError
+    fetched = then not in ("close", "thread")
+    assert [s.position for s in listener.samples()] == ([3] if fetched and then != "launched" else [])
+    fourth = listener.executions()[3]
+    assert fourth.flags == (ON_TWIN | SAMPLED if fetched else ON_TWIN)
+    assert probe.counters()["errors"] == 0
+    assert engine.broken_rules == []
 
 
 def test_a_thread_that_is_not_busy_leaves_nothing_for_later(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from importlib import resources
 from typing import Any, Literal, TypeVar
 
 import msgspec
-import tomllib
 
 from layerwatch.schemas.alerts import CAUSES, KINDS, Alert
 from layerwatch.schemas.decisions import ACTIONS
 from layerwatch.schemas.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 #: Which of two actions on one target wins: the later in this list.
 PRECEDENCE = ("none", "restore", "hold_scale_in", "shed", "scale_out", "fallback_precision", "failover")
