@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
+import out_of_cache
 import ring_load
 from bed import Bed, bed
 from fake_tensorrt import FakeCuda, FakeEngine, hot_context, trt
@@ -65,6 +66,7 @@ def probe() -> None:
         python=f"{sys.version_info[0]}.{sys.version_info[1]}",
         input=f"{_REPEATS} times {_EXECUTIONS} executions, shapes given, page and ring in /dev/shm",
     )
+    tell("probe_out_of_cache", **out_of_cache.costs_us(), input="the same, after a sweep of the CPU's caches")
 
 
 class _Empty:
