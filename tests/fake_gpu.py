@@ -94,4 +94,4 @@ def fake_gpu(patch: pytest.MonkeyPatch, folder: Path, *, profiles: int = 1) -> I
     patch.setitem(defaults, "folder", str(folder))
     yield loaded
     broken = [rule for engine in loaded for rule in engine.broken_rules]
-    assert broken == []
+    assert not broken, broken

@@ -42,6 +42,11 @@ def lines(found: Subject | TierCost | Memory, costs: list[TierCost]) -> Iterable
     """`costs` are those so far, the new one included."""
     if isinstance(found, Subject):
         yield f"{found.plan}: {found.layers} layers, {found.profiles} profiles, {found.gpu_model}, TensorRT {found.tensorrt}"
+        if not found.compiled:
+            yield (
+                "The compiled half of the probe is not in use, so it costs more than it could: install a wheel for this "
+                "Python, or from source where there is a C compiler, without LAYERWATCH_PROBE_COMPILED=0"
+            )
     elif isinstance(found, Memory):
         yield f"\nprofile {found.profile}: " + (
             f"no layers can be sampled: {found.refused}"

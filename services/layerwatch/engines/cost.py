@@ -10,6 +10,7 @@ from layerwatch.engines import plans
 from layerwatch.engines.driver import Driver
 from layerwatch.engines.measurement import PLAIN, Figures, compare, watched
 from layerwatch.engines.rig import Rig
+from layerwatch.probe import usual
 from layerwatch.probe.probe import BASELINE_RATE
 from layerwatch.schemas.control import RATES
 from layerwatch.schemas.errors import Unavailable
@@ -62,6 +63,7 @@ class Subject(NamedTuple):
     profiles: int
     gpu_model: str
     tensorrt: str
+    compiled: bool  # whether the probe's compiled half is in use
 
 
 def measure(
@@ -84,7 +86,12 @@ def measure(
     rig = Rig(driver, engine, trt)
     with watched(engine, plan) as (probe, orders):
         yield Subject(
-            plan, engine.num_layers, engine.num_optimization_profiles, driver.model(), trt.__version__
+            plan,
+            engine.num_layers,
+            engine.num_optimization_profiles,
+            driver.model(),
+            trt.__version__,
+            usual.COMPILED,
         )
         for profile in range(engine.num_optimization_profiles):
             shapes = rig.usual_shapes(profile)

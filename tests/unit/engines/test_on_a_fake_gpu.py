@@ -141,8 +141,10 @@ def test_the_measurement_samples_at_the_rates_that_it_names(
             )
             counted = probe.counters()
     on_twin = engines[0].contexts[-1].executions
-    assert counted["executions"] == 2 * 10 * 4  # two ways, in a block to warm up and three more
-    assert on_twin == 10 * 4
+    assert counted["executions"] == 2 * (
+        10 + 3 * 11
+    )  # two ways: to warm up, and blocks whose first one is not counted
+    assert on_twin == 10 + 3 * 11
     assert counted["sampled"] + counted["socket_full"] == on_twin - 1
 
 
@@ -174,3 +176,10 @@ def test_the_advice_is_the_highest_tier_that_keeps_on_every_path() -> None:
     assert "evidence at 10.0%" in engine_cost.advice(costs)
     assert "off at 0.0%" in engine_cost.advice([*costs, _cost("evidence", 0.1, bad, "graph")])
     assert "No tier is sure" in engine_cost.advice([_cost("off", 0.0, bad)])
+
+
+def test_it_says_so_where_the_probe_costs_more_than_it_could() -> None:
+    whole = cost.Subject(Path("bert.plan"), 12, 1, "Fake H200", "8.6.1", True)
+    assert len(list(engine_cost.lines(whole, []))) == 1
+    *_, remedy = engine_cost.lines(whole._replace(compiled=False), [])
+    assert "compiler" in remedy
