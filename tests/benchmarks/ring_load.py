@@ -13,6 +13,7 @@ from layerwatch.probe.folder import RuntimeFolder
 from layerwatch.probe.page import Page
 from layerwatch.probe.ring_writer import RingWriter
 from layerwatch.probe.sender import Sender
+from layerwatch.probe.usual import Shape
 from layerwatch.schemas.control_page import LEAVING, SERVING, State
 from layerwatch.schemas.engines import Layer, Manifest, ProfileLayers
 from layerwatch.schemas.profiles import ON_TWIN
@@ -53,7 +54,7 @@ class Load:
         self._times_ms = array("f", [0.01] * LAYERS).tobytes()
         self._runs: list[Any] = [
             SimpleNamespace(
-                look=SimpleNamespace(profile=0, number=0, shape=encode_dimensions((b, 32 * n))),
+                look=SimpleNamespace(profile=0, number=0, shape=Shape(encode_dimensions((b, 32 * n)), None)),
                 flags=0,
                 since_change=1,
                 request_id=0,

@@ -102,7 +102,7 @@ def main() -> None:
     )
     parser.add_argument("--plan", required=True, type=Path)
     parser.add_argument("--shapes", nargs="+", default=["1x32", "1x128", "8x128", "8x512"])
-    parser.add_argument("--executions", type=int, default=50, help="of a block")
+    parser.add_argument("--executions", type=int, default=10, help="of a block")
     parser.add_argument(
         "--seconds",
         type=float,
