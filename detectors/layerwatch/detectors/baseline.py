@@ -77,8 +77,7 @@ class ShapeBaseline:
 
     def learn(self, points: list[Point], shape: Ints, log_ms: F64) -> None:
         """Fold in healthy executions: `shape` [k] into `points`, `log_ms` [k, outputs]."""
-        counts = np.bincount(shape, minlength=len(points))
-        used = counts.nonzero()[0]
+        used = sorted(set(shape.tolist()))
         mine = [points[i] for i in used]
         weight = self._weight(mine)
         if not weight:
@@ -87,8 +86,9 @@ class ShapeBaseline:
         if self._weights is not None:
             log_ms = self._tame(points, shape, log_ms)
         self._latest = None
-        sums = weight * ((shape == used[:, None]).astype(float) @ log_ms)
-        counts = weight * counts[used]
+        member = shape == np.array(used)[:, None]
+        sums = weight * (member.astype(float) @ log_ms)
+        counts = weight * np.add.reduce(member, 1, np.int64)
         basis = self._basis(mine)
         self._gram += basis.T @ (basis * counts[:, None])
         self._moment += basis.T @ sums

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from layerwatch.detectors.arrays import F32, F64, Bools, Ints
 from layerwatch.schemas.engines import Manifest
@@ -121,7 +123,7 @@ def _check_times(batch: ProfileBatch, times_s: F64, end_to_end_ms: F64, counters
         raise InvalidRecord("bad_time", "end_to_end_ms holds NaN, an infinity or a time that is not positive")
     if not _are_times(counters[:, 0]):
         raise InvalidRecord("bad_time", "counters holds a row without a time")
-    if (np.abs(counters[:, 1:]) > _MAX_COUNTER).any():
+    if len(counters) and (np.abs(counters[:, 1:]) > _MAX_COUNTER).any():
         raise InvalidRecord("bad_column", "counters holds an infinity")
 
 
@@ -141,18 +143,23 @@ def _layers(block: LayerBlock, profile: Ints, counts: dict[int, int]) -> LayerTi
     times_ms = _sized(block.times_ms, "<f4", len(rows) * block.layers, "times_ms").reshape(
         len(rows), block.layers
     )
-    if len(rows) and (rows.max() >= len(profile) or (np.diff(rows) <= 0).any()):
+    if not _ascend_within(rows, len(profile)):
         raise InvalidRecord("bad_column", "rows of a layer block must ascend within the message's executions")
     if len(rows) and not (times_ms.min() >= 0 and times_ms.max() < _MAX_MS):  # NaN is neither
         raise InvalidRecord("bad_time", "layer times hold NaN, an infinity or a negative time")
     return LayerTimes(block.profile, rows, times_ms)
 
 
+def _ascend_within(rows: Ints, n: int) -> bool:
+    """Whether unsigned numbers ascend, and are below n."""
+    return not len(rows) or bool(rows[-1] < n and (len(rows) == 1 or (rows[1:] > rows[:-1]).all()))
+
+
 def _precision(block: PrecisionBlock, n: int, tensors: int) -> Precision:
     if block.tensors != tensors or not tensors:
         raise InvalidRecord("tensor_count", f"{block.tensors} tensors where the manifest has {tensors}")
     rows = _column(block.rows, "<u4", "precision.rows").astype(np.int64)
-    if len(rows) and (rows.max() >= n or (np.diff(rows) <= 0).any()):
+    if not _ascend_within(rows, n):
         raise InvalidRecord(
             "bad_column", "rows of a precision block must ascend within the message's executions"
         )
@@ -163,17 +170,17 @@ def _precision(block: PrecisionBlock, n: int, tensors: int) -> Precision:
     return Precision(rows, clipped, np.nan_to_num(error, nan=0.0, posinf=_MAX_ERROR))
 
 
-def _column(data: bytes, dtype: str, name: str) -> F64:
-    if len(data) % np.dtype(dtype).itemsize:
+def _column(data: bytes, dtype: str, name: str) -> NDArray[Any]:
+    if len(data) % int(dtype[-1]):
         raise InvalidRecord("bad_column", f"{name}: {len(data)} bytes are not {dtype}")
     return np.frombuffer(data, dtype)
 
 
-def _sized(data: bytes, dtype: str, n: int, name: str) -> F32:
+def _sized(data: bytes, dtype: str, n: int, name: str) -> NDArray[Any]:
     column = _column(data, dtype, name)
     if len(column) != n:
         raise InvalidRecord("bad_column", f"{name}: {len(column)} values where {n} are needed")
-    return column.astype(np.dtype(dtype), copy=False)
+    return column
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from layerwatch.detectors import execution_watch as e
-from layerwatch.detectors.arrays import Bools, State
+from layerwatch.detectors.arrays import F64, Bools, Ints, State
 from layerwatch.detectors.baseline import SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.build_reference import BuildReference, LaneReference, OwnLevels
@@ -13,6 +13,7 @@ from layerwatch.detectors.comparison import Compared, subtract_layers
 from layerwatch.detectors.instance_offset import InstanceOffsets
 from layerwatch.detectors.lane import Lane
 from layerwatch.detectors.layer_watch import JUDGED
+from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import point_of
 from layerwatch.schemas.engines import Layer, Manifest
 
@@ -87,11 +88,7 @@ class BuildBaselines:
             if against is not None and len(against.rows):
                 sampled.append(against)
                 subtract_layers(rows, against)
-        at = np.concatenate([s.rows for s in sampled]) if sampled else np.empty(0, np.int64)
-        features = np.concatenate([s.features for s in sampled]) if sampled else np.empty((0, 8))
-        order = np.argsort(at, kind="stable")
-        order = order[features[order, JUDGED] > 0]
-        return Compared(points, rows, skip, sampled, features[order], at[order])
+        return Compared(points, rows, skip, sampled, *_in_order(sampled))
 
     def _cold_executions(self, batch: Executions) -> Bools:
         """The first executions of a process and those after a pause: slow by nature."""
@@ -194,3 +191,15 @@ class BuildBaselines:
         offsets = heavy["offsets"]
         self._offsets = None if offsets is None else InstanceOffsets.restore(offsets)
         return self
+
+
+def _in_order(sampled: list[Sampled]) -> tuple[F64, Ints]:
+    """The judged features of all profiles, as the executions came, and which executions those are."""
+    if len(sampled) == 1:
+        judged = sampled[0].features[:, JUDGED] > 0
+        return sampled[0].features[judged], sampled[0].rows[judged]
+    at = np.concatenate([s.rows for s in sampled]) if sampled else np.empty(0, np.int64)
+    features = np.concatenate([s.features for s in sampled]) if sampled else np.empty((0, 8))
+    order = np.argsort(at, kind="stable")
+    order = order[features[order, JUDGED] > 0]
+    return features[order], at[order]

@@ -31,12 +31,16 @@ class OwnLevels:
         self.levels = BlockLevels(len(self.blocks) + 1)
         self._turn = 0
         self._counts: Counter[int] = Counter()  # executions, by size
+        self._total = self._known = 0  # of them, and of the sizes that enough is known of
 
     @property
     def stands(self) -> bool:
         """Whether enough is known of the sizes that nearly all executions have, to hold another build against it."""
-        known = sum(n for size, n in self._counts.items() if self.levels.known(size) >= _LEVELS)
-        return known >= _SHARE * self._counts.total() > 0
+        return self._known >= _SHARE * self._total > 0
+
+    def _count(self) -> None:
+        self._total = self._counts.total()
+        self._known = sum(n for size, n in self._counts.items() if self.levels.known(size) >= _LEVELS)
 
     def learn(self, sampled: Sampled, points: list[Point], shape: Ints, healthy: Bools) -> None:
         """Fold in those of the sampled executions ([k], with their `shape` in `points`) that are `healthy` and judged."""
@@ -46,12 +50,15 @@ class OwnLevels:
             sizes = np.array([size_of(point) for point in points])[shape[rows]]
             self._counts.update(sizes.tolist())
             if self._turn and self.levels.settled(sizes):
+                self._total += len(sizes)
+                self._known += len(sizes)  # what is settled is known
                 return
             observed, expected = (
                 sampled.times_ms[rows] @ self._member,
                 sampled.expected_ms[rows] @ self._member,
             )
             self.levels.push(sampled.features[rows, TIME], sizes, contrasts(observed, expected))
+            self._count()
 
     def state(self) -> State:
         return {"levels": self.levels.state(), "turn": self._turn, "counts": list(self._counts.items())}
@@ -64,6 +71,7 @@ class OwnLevels:
         levels = BlockLevels.restore(state["levels"])
         if levels.width == self.levels.width:
             self.levels = levels
+        self._count()
         return self
 
 

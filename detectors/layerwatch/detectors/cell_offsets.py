@@ -34,7 +34,10 @@ class CellOffsets:
 
     def seen(self, rows: list[int]) -> Ints:
         """Executions of cells, as `rows` gave them; 0 for one that is not known."""
-        return np.where(np.array(rows, np.int64) < 0, 0, self._seen[rows])
+        seen = self._seen[rows]
+        if -1 in rows:
+            seen[np.array(rows) < 0] = 0
+        return seen
 
     def offsets(self, rows: list[int]) -> F64:
         """[rows, outputs]; 0 for a cell that is not known."""

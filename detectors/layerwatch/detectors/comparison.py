@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from layerwatch.detectors import execution_watch as e
-from layerwatch.detectors.arrays import F64, Bools
+from layerwatch.detectors.arrays import F64, Bools, Ints
 from layerwatch.detectors.layer_watch import JUDGED
 from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import Point
@@ -22,7 +22,7 @@ class Compared:
     skip: Bools
     sampled: list[Sampled]
     sampled_rows: F64  # [k, 8], columns of LayerWatch, judged ones only
-    sampled_at: F64  # [k] index into the batch
+    sampled_at: Ints  # [k] index into the batch
 
 
 def subtract_layers(rows: F64, sampled: Sampled) -> None:

@@ -32,7 +32,7 @@ class Lane:
         needed = SUPPORT if batch.rate >= 1.0 else SPARSE_SUPPORT
         log_expected, seen = self.baseline.expected(points)
         expected_ms = np.exp(log_expected)
-        total = expected_ms.sum(1)[shape]
+        total = np.add.reduce(expected_ms, 1)[shape]
         expected_ms = expected_ms[shape]
         times_ms = layers.times_ms.astype(np.float64)
         log_ms = np.log(np.maximum(times_ms, FLOOR_MS))
@@ -41,11 +41,13 @@ class Lane:
         excess = times_ms - expected_ms
         features = np.zeros((len(shape), 8))
         features[:, column.TIME] = batch.times_s[layers.rows]
-        features[:, column.SLICE] = excess.max(1) / total
+        features[:, column.SLICE] = np.maximum.reduce(excess, 1) / total
         features[:, column.COMMON] = row_medians(log_ratio)
-        features[:, column.TOTAL] = np.log(np.maximum(times_ms.sum(1), FLOOR_MS) / total)
-        features[:, column.EXCESS] = np.maximum(excess, 0).sum(1) / total
-        features[:, column.SPREAD] = ((log_ratio > 0.3) & (excess > 0.005)).mean(1)
+        features[:, column.TOTAL] = np.log(np.maximum(np.add.reduce(times_ms, 1), FLOOR_MS) / total)
+        features[:, column.EXCESS] = np.add.reduce(np.maximum(excess, 0), 1) / total
+        features[:, column.SPREAD] = (
+            np.add.reduce((log_ratio > 0.3) & (excess > 0.005), 1, float) / excess.shape[1]
+        )
         features[:, column.JUDGED] = (seen[shape] >= needed) & ~skip[layers.rows]
         sizes = np.array([point.batch * point.length for point in points], float)[shape]
         return Sampled(layers.profile, layers.rows, times_ms, expected_ms, log_ratio, features, sizes)
