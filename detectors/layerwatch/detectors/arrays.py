@@ -16,6 +16,11 @@ Bools: TypeAlias = NDArray[np.bool_]
 State: TypeAlias = dict[str, Any]
 
 
+def some(flags: Bools) -> bool:
+    """Whether any of a few is true; numpy's own takes four times as long."""
+    return bool(np.count_nonzero(flags))
+
+
 def median(values: F64) -> float:
     """Of a short 1-d array: numpy's own spends 40 us on generality."""
     ordered = values.copy()

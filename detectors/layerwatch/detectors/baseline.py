@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from layerwatch.detectors.arrays import F64, Ints, State, clipped
+from layerwatch.detectors.arrays import F64, Ints, State, clipped, some
 from layerwatch.detectors.cell_offsets import ADAPT_EXECUTIONS, CellOffsets
 from layerwatch.detectors.shapes import Key, Point, ShapeBasis
 
@@ -113,7 +113,7 @@ class ShapeBaseline:
 
     def _weight(self, points: list[Point]) -> int:
         """0 to pass over a message: once all its shapes are settled, one of four stands for the four."""
-        if not (self._cells.seen(self._cells.rows(points)) >= ADAPT_EXECUTIONS).all():
+        if some(self._cells.seen(self._cells.rows(points)) < ADAPT_EXECUTIONS):
             return 1
         self._turn = (self._turn + 1) % _SETTLED_STRIDE
         return 0 if self._turn else _SETTLED_STRIDE

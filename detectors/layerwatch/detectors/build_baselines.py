@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from layerwatch.detectors import execution_watch as e
-from layerwatch.detectors.arrays import F64, Bools, Ints, State
+from layerwatch.detectors.arrays import F64, Bools, Ints, State, some
 from layerwatch.detectors.baseline import SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.build_reference import BuildReference, LaneReference, OwnLevels
@@ -94,9 +94,11 @@ class BuildBaselines:
         """The first executions of a process and those after a pause: slow by nature."""
         skip = np.zeros(len(batch), bool)
         starts = batch.times_s - batch.end_to_end_ms / 1e3
-        before = np.concatenate(([self._last_s or starts[0]], batch.times_s[:-1]))
-        for i in (starts - before > _IDLE_S).nonzero()[0]:
-            skip[i : i + COLD_EXECUTIONS] = True
+        if self._last_s and starts[0] - self._last_s > _IDLE_S:
+            skip[:COLD_EXECUTIONS] = True
+        if len(batch) > 1:
+            for i in (starts[1:] - batch.times_s[:-1] > _IDLE_S).nonzero()[0]:
+                skip[i + 1 : i + 1 + COLD_EXECUTIONS] = True
         skip[: self._cold] = True
         self._cold = max(0, self._cold - len(batch))
         self._last_s = float(batch.times_s[-1])
@@ -110,7 +112,7 @@ class BuildBaselines:
         fit = healthy & ~compared.skip
         settled = self._follow_instance(compared, fit, calm)
         plain = fit & ~batch.switched
-        if plain.any():
+        if some(plain):
             log_ms = np.log(batch.end_to_end_ms[plain])[:, None]
             self._end_to_end.learn(compared.points, batch.shape[plain], log_ms)
         for block in batch.layers:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from layerwatch.detectors.arrays import Bools, Ints, State
+from layerwatch.detectors.arrays import Bools, Ints, State, some
 from layerwatch.detectors.baseline import ShapeBaseline
 from layerwatch.detectors.block_levels import BlockLevels, contrasts, size_of
 from layerwatch.detectors.layer_match import blocks_in_order
@@ -45,7 +45,7 @@ class OwnLevels:
     def learn(self, sampled: Sampled, points: list[Point], shape: Ints, healthy: Bools) -> None:
         """Fold in those of the sampled executions ([k], with their `shape` in `points`) that are `healthy` and judged."""
         rows = healthy & (sampled.features[:, JUDGED] > 0)
-        if rows.any():
+        if some(rows):
             self._turn = (self._turn + 1) % _SETTLED_STRIDE
             sizes = np.array([size_of(point) for point in points])[shape[rows]]
             self._counts.update(sizes.tolist())

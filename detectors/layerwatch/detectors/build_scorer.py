@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 from layerwatch.detectors import execution_watch as e
-from layerwatch.detectors.arrays import F64, Bools, State
+from layerwatch.detectors.arrays import F64, Bools, State, some
 from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.build_baselines import COLD_EXECUTIONS, BuildBaselines
 from layerwatch.detectors.build_comparison import BuildComparison
@@ -177,7 +177,7 @@ class BuildScorer:
             sampled_all=all_sampled,
         )
         findings += _heard(windows, models)
-        hit = bool((rows[:, e.HIT] > 0).any() or (len(layers) and (layers[:, -1] > 0).any()))
+        hit = some(rows[:, e.HIT] > 0) or some(layers[:, -1] > 0)
         time_s = float(rows[-1, e.TIME])
         if self.episode is None and findings:
             self._open(findings, time_s, compared)
@@ -350,7 +350,7 @@ class BuildScorer:
 
     def _feed_slow(self, batch: Executions, compared: Compared, healthy: Bools, models: Models) -> None:
         fit = healthy & ~compared.skip & ~batch.switched
-        told = self.episode is not None or not healthy.all()
+        told = self.episode is not None or some(~healthy)
         self.slow.push(batch, compared.points, fit, told, models.slow_lstm, self._gpu.clock_drop())
 
     def hot(self) -> State:

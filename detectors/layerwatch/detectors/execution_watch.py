@@ -83,7 +83,7 @@ class ExecutionWatch:
         self._host.learn(hits)
         self._end_to_end.learn(hits)
         self._spikes.learn()
-        step = clipped(rows[:, HOST] - self.drift, 0.2).sum() / _DRIFT_EXECUTIONS
+        step = np.add.reduce(clipped(rows[:, HOST] - self.drift, 0.2)) / _DRIFT_EXECUTIONS
         self.drift += float(step)
 
     def clear(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from layerwatch.detectors import layer_watch as column
-from layerwatch.detectors.arrays import F64, Bools, State, row_medians
+from layerwatch.detectors.arrays import F64, Bools, State, row_medians, some
 from layerwatch.detectors.baseline import FLOOR_MS, SPARSE_SUPPORT, SUPPORT, ShapeBaseline
 from layerwatch.detectors.batch import Executions, LayerTimes
 from layerwatch.detectors.level_watch import LevelWatch
@@ -54,7 +54,7 @@ class Lane:
 
     def learn(self, batch: Executions, layers: LayerTimes, points: list[Point], rows: Bools) -> None:
         """Fold in those of the sampled executions ([k] of `rows`) that were found healthy, or are part of the warm-up."""
-        if rows.any():
+        if some(rows):
             self.baseline.learn(points, batch.shape[layers.rows[rows]], self._log_ms(layers)[rows])
         self._latest = None
 

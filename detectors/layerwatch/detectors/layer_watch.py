@@ -118,9 +118,11 @@ class LayerWatch:
         self._slices.learn(rows[:, HIT] > 0)
         self._large.learn(rows[:, SLICE] > _LARGE * self.thresholds.share)
         self._common_drift += (
-            float(clipped(rows[:, COMMON] - self._common_drift, 0.1).sum()) / _DRIFT_EXECUTIONS
+            float(np.add.reduce(clipped(rows[:, COMMON] - self._common_drift, 0.1))) / _DRIFT_EXECUTIONS
         )
-        self._total_drift += float(clipped(rows[:, TOTAL] - self._total_drift, 0.2).sum()) / _DRIFT_EXECUTIONS
+        self._total_drift += (
+            float(np.add.reduce(clipped(rows[:, TOTAL] - self._total_drift, 0.2))) / _DRIFT_EXECUTIONS
+        )
 
     def clear(self) -> None:
         """Forget the latest executions: an episode has ended."""

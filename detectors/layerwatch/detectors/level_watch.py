@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from layerwatch.detectors import layer_watch as column
-from layerwatch.detectors.arrays import F64, Bools, Ints, State, clipped, masked_row_medians
+from layerwatch.detectors.arrays import F64, Bools, Ints, State, clipped, masked_row_medians, some
 from layerwatch.detectors.factors import SharedFactors
 from layerwatch.detectors.level_shift import HALVES, LevelShift
 from layerwatch.detectors.level_spread import LevelSpread
@@ -100,7 +100,7 @@ class LevelWatch:
     @property
     def settled(self) -> bool:
         """Whether it judges."""
-        return bool((self._spread.blocks >= _WARM_UP).any())
+        return some(self._spread.blocks >= _WARM_UP)
 
     def add(self, sampled: Sampled, healthy: bool) -> bool:
         """Fold in a message's executions; True at the end of a block, when `shift` is judged anew.
@@ -118,7 +118,7 @@ class LevelWatch:
         self._halves.push(sizes)
         if not self._halves.stands:
             return False
-        if not self._seen.any():
+        if not (self._seen[0] or self._seen[1]):
             self._began_s = float(sampled.features[judged, column.TIME][0])
         larger = self._halves.larger(sizes)
         half = np.array((~larger, larger), float)

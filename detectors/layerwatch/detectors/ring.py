@@ -12,13 +12,23 @@ class Ring:
 
     def __init__(self, capacity: int, width: int) -> None:
         self._capacity = capacity
-        self._rows = np.empty((0, width))
+        self._room = self._rows = np.empty((0, width))  # rows are the newest of what is in the room
+        self._end = 0
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def push(self, rows: F64) -> None:
-        self._rows = np.concatenate((self._rows, rows))[-self._capacity :]
+        count = len(rows)
+        end = self._end + count
+        if end > len(self._room):  # a new one: what was given out before stays as it is
+            kept = self._rows[max(0, len(self._rows) + count - self._capacity) :]
+            self._room = np.empty((len(kept) + count + self._capacity // 4, rows.shape[1]))
+            self._room[: len(kept)] = kept
+            end = len(kept) + count
+        self._room[end - count : end] = rows
+        self._end = end
+        self._rows = self._room[max(0, end - len(self._rows) - count, end - self._capacity) : end]
 
     def shrink(self, capacity: int) -> None:
         """Keep fewer rows from now on."""
@@ -47,5 +57,6 @@ class Ring:
     @classmethod
     def restore(cls, state: State) -> Ring:
         self = cls(state["capacity"], state["rows"].shape[1] + 1)
-        self._rows = np.column_stack((state["time"], state["rows"].astype(np.float64)))
+        self._room = self._rows = np.column_stack((state["time"], state["rows"].astype(np.float64)))
+        self._end = len(self._room)
         return self

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from layerwatch.detectors.arrays import F64, Ints
 
 
@@ -25,5 +27,5 @@ class Sampled:
     @property
     def excess_ms(self) -> F64:
         """[k] by how much the sum of layers exceeds what it should be."""
-        excess: F64 = (self.times_ms - self.expected_ms).sum(1)
+        excess: F64 = np.add.reduce(self.times_ms - self.expected_ms, 1)
         return excess

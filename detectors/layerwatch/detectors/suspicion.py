@@ -10,7 +10,7 @@ from collections import deque
 
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
-from layerwatch.detectors.arrays import F64, State
+from layerwatch.detectors.arrays import F64, State, some
 from layerwatch.detectors.execution_watch import ExecutionWatch
 from layerwatch.detectors.layer_watch import LayerWatch
 
@@ -62,9 +62,9 @@ class Suspicion:
         if executions.thresholds is not None and len(rows):
             self._look_end_to_end(rows, max(executions.drift, 0.0))
         if layers.thresholds is not None and len(sampled):
-            if (sampled[:, s.SLICE] > layers.thresholds.share).any():
+            if some(sampled[:, s.SLICE] > layers.thresholds.share):
                 self.channels.append("layer_slice")
-            if (sampled[:, s.COMMON] > layers.thresholds.common).any():
+            if some(sampled[:, s.COMMON] > layers.thresholds.common):
                 self.channels.append("layers_common")
 
     def clear(self) -> None:
