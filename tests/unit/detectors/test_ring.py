@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layerwatch.detectors.arrays import F64
 from layerwatch.detectors.ring import Ring
 
 _PORTIONS = st.lists(
@@ -15,7 +16,8 @@ _PORTIONS = st.lists(
 
 @given(_PORTIONS, st.integers(2, 9))
 def test_it_holds_the_newest_rows(portions: list[int | str], capacity: int) -> None:
-    ring, expected, given_out = Ring(capacity, 2), np.empty((0, 2)), []
+    ring, expected = Ring(capacity, 2), np.empty((0, 2))
+    given_out: list[tuple[F64, F64]] = []
     for portion in portions:
         if portion == "clear":
             ring.clear()
