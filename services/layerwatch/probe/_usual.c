@@ -630,11 +630,11 @@ static int identical(PyObject *shapes, PyObject *known) {
 }
 
 /* Borrowed; NULL where they are new (no error), or cannot be compared (an error). */
-static Look *look_at(Seen *seen, PyObject *shapes) {
-    PyObject *items, *key, *look, *known = seen->look->shapes;
+static Look *look_at(Seen *seen, Look *before, PyObject *shapes) {
+    PyObject *items, *key, *look, *known = before->shapes;
     int same = known == Py_None ? 0 : identical(shapes, known) ? 1 : PyObject_RichCompareBool(shapes, known, Py_EQ);
     if (same != 0)
-        return same > 0 ? seen->look : NULL;
+        return same > 0 ? before : NULL;
     items = PyDict_Items(shapes);
     key = items == NULL ? NULL : PyList_AsTuple(items);
     Py_XDECREF(items);
@@ -669,23 +669,31 @@ static int same_profile(LaneBase *lane, PyObject *context, Look *now, Look *befo
 /* New; NULL where this is no usual execution. An error says that something of ours, or of the caller's, is wrong. */
 static PyObject *usual(LaneBase *lane, PyObject *context, PyObject *shapes, unsigned int flags, PyObject *request_id) {
     Seen *seen = seen_here(lane, context);
-    Look *look = seen == NULL ? NULL : look_at(seen, shapes);
-    Run *run;
+    Look *before, *look;
+    Run *run = NULL;
     unsigned long long number = 0;
-    if (RARE(look == NULL) || look->stratum->free <= 0 || look->stratum->version != lane->version ||
-        same_profile(lane, context, look, seen->look) <= 0)
+    if (seen == NULL)
         return NULL;
+    Py_INCREF(seen); /* comparing shapes may run the caller's code */
+    before = seen->look;
+    Py_INCREF(before);
+    look = look_at(seen, before, shapes);
+    Py_XINCREF(look);
+    if (RARE(look == NULL) || look->stratum->free <= 0 || look->stratum->version != lane->version ||
+        same_profile(lane, context, look, before) <= 0)
+        goto done;
     if (request_id != NULL) {
         number = PyLong_AsUnsignedLongLong(request_id);
         if (number == (unsigned long long)-1 && PyErr_Occurred()) {
             PyErr_Clear();
-            return NULL;
+            goto done;
         }
     }
     run = PyObject_New(Run, &RunType);
     if (run == NULL)
-        return NULL;
-    if (look == seen->look) {
+        goto done;
+    Py_INCREF(look);
+    if (look == before) {
         seen->since_change++;
     } else {
         seen->since_change = 0;
@@ -700,12 +708,15 @@ static PyObject *usual(LaneBase *lane, PyObject *context, PyObject *shapes, unsi
     run->lane = lane;
     Py_INCREF(context);
     run->context = context;
-    Py_INCREF(look);
     run->look = look;
     run->start_ns = run->launched_ns = run->end_ns = 0;
     run->request_id = number;
     run->since_change = (unsigned int)seen->since_change;
     run->flags = flags;
+done:
+    Py_XDECREF(look);
+    Py_DECREF(before);
+    Py_DECREF(seen);
     return (PyObject *)run;
 }
 
