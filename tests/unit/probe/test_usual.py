@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import subprocess
@@ -246,3 +247,23 @@ def test_a_probe_that_is_dropped_gives_everything_back(listener: Listener) -> No
         del probe
         gc.collect()
     assert len(listener.executions()) >= 3
+
+
+@pytest.mark.skipif(not usual.COMPILED, reason="there is nothing to compare with")
+@pytest.mark.parametrize("seed", range(8))
+def test_both_halves_write_down_the_same(tmp_path: Path, seed: int) -> None:
+    story = Path(__file__).parents[2] / "probe_story.py"
+    told = [
+        subprocess.run(
+            [sys.executable, str(story), str(tmp_path / switch), str(seed)],
+            env={**os.environ, usual.SWITCH: switch},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for switch in ("1", "0")
+    ]
+    assert told[0] == told[1]
+    counters = json.loads(told[0])["counters"]
+    assert counters["executions"] + counters["failed"] == 400
+    assert counters["errors"] == 0
