@@ -38,7 +38,9 @@ def tell(listener: Listener, rng: random.Random) -> dict[str, Any]:
         rate=rng.choice([0.0, 0.01, 0.2]),
     )
     contexts = [hot_context(engine) for _ in range(3)]
+    samples = []
     for _ in range(400):
+        samples += listener.samples()
         if rng.random() < 0.02:
             listener.order("canary", rng.choice([0.0, 0.05, 1.0]), rng.choice([1e-9, 60.0]))
         if rng.random() < 0.01:
@@ -48,6 +50,7 @@ def tell(listener: Listener, rng: random.Random) -> dict[str, Any]:
     counters = probe.counters()
     counters.pop("overhead_ns")
     probe.close()
+    samples += listener.samples()
     return {
         "executions": [
             (
@@ -62,7 +65,7 @@ def tell(listener: Listener, rng: random.Random) -> dict[str, Any]:
             )
             for e in listener.executions()
         ],
-        "samples": [(s.ring, s.position, s.profile) for s in listener.samples()],
+        "samples": [(s.ring, s.position, s.profile) for s in samples],
         "counters": counters,
         "broken": engine.broken_rules,
     }
