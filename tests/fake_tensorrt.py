@@ -59,6 +59,7 @@ class FakeCuda:
         self.busy: set[int] = set()
         self.finished: Counter[int] = Counter()  # how often a stream was found to have nothing left
         self.capturing: set[int] = set()
+        self.gone: set[int] = set()  # streams that were destroyed
         self.waits = 0
         self.slow_ms = slow_ms  # of a wait
         self._free_bytes = free_bytes
@@ -152,6 +153,8 @@ class FakeContext:
     def report_to_profiler(self) -> bool:
         if self.profiler is None or not self._unreported or self.engine.reports_nothing:
             return False
+        if self._stream in self.engine.cuda.gone:
+            self.engine.broken_rules.append("reported after its stream was destroyed: undefined")
         # The events of its layers are waited for, not what the stream was given since: so it was measured with TensorRT 8.6.
         if self.engine.cuda.finished[self._stream] == self._finished_before:
             self.engine.broken_rules.append(

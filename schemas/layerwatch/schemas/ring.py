@@ -84,7 +84,7 @@ COUNTERS = (
     "twin_refused",  # due, but this profile can have no twin
     "twin_failed",  # due, but the twin could not be prepared for this execution
     "warm_up",  # the first execution of a twin: its layers would mislead
-    "not_reported",  # ran on the twin, but TensorRT reported no layers
+    "not_reported",  # ran on the twin, but TensorRT reported no layers, or was not asked: its stream may be gone
     "layer_count",  # ran on the twin, but with another number of layers than the profile has
     "errors",  # defects in the probe itself
 )

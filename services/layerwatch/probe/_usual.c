@@ -103,7 +103,7 @@ typedef struct {
 } ProbeBase;
 
 static PyTypeObject StratumType, LookType, SeenType, LaneType, RunType, ProbeType;
-static PyObject *s_lane, *s_full, *s_end, *s_fail, *s_pay, *s_profile, *s_graph, *s_request_id, *s_shapes;
+static PyObject *s_lane, *s_full, *s_end, *s_fail, *s_profile, *s_graph, *s_request_id, *s_shapes;
 static uint64_t probes_made;
 /* Where this thread was last; a serial number is never used twice, and a probe keeps its lanes. */
 static __thread struct {
@@ -448,18 +448,11 @@ static inline void mind_expiry(LaneBase *lane, int64_t now) {
         lane->version = -2;
 }
 
-/* What the execution before has left: its record, or all of a sampled one. */
-static inline void settle_up(LaneBase *lane) {
-    write_left(lane);
-    if (RARE(lane->owes))
-        contain(lane, PyObject_CallMethodObjArgs((PyObject *)lane, s_pay, NULL));
-}
-
 static PyObject *run_launched(Run *self, PyObject *unused) {
     LaneBase *lane = self->lane;
     self->launched_ns = now_ns(CLOCK_MONOTONIC);
     if (lane != NULL) {
-        settle_up(lane);
+        write_left(lane);
         lane->is_busy = self->start_ns - lane->last_end_ns < lane->busy_ns;
     }
     Py_RETURN_NONE;
@@ -479,7 +472,7 @@ static PyObject *run_exit(Run *self, PyObject *const *args, Py_ssize_t count) {
     if (RARE(count > 0 && args[0] != Py_None)) {
         contain(lane, PyObject_CallMethodObjArgs((PyObject *)lane, s_end, self, Py_True, NULL));
     } else {
-        settle_up(lane);
+        write_left(lane);
         lane->left = (Left){
             .look = self->look,
             .start_ns = self->start_ns,
@@ -745,7 +738,7 @@ static PyObject *probe_execution(ProbeBase *self, PyObject *const *args, Py_ssiz
         __builtin_prefetch(lane->last);
         __builtin_prefetch(lane->near[0]);
         __builtin_prefetch(lane->near[1]);
-        if (!lane->closed && *lane->ordered == lane->generation) {
+        if (!lane->closed && !lane->owes && *lane->ordered == lane->generation) {
             run = usual(lane, args[0], shapes, flags, request_id);
             if (run != NULL)
                 return run;
@@ -811,7 +804,6 @@ PyMODINIT_FUNC PyInit__usual(void) {
                  {"_full_execution", &s_full},
                  {"end", &s_end},
                  {"fail", &s_fail},
-                 {"pay", &s_pay},
                  {"active_optimization_profile", &s_profile},
                  {"graph", &s_graph},
                  {"request_id", &s_request_id},

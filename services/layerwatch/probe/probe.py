@@ -61,8 +61,8 @@ class Probe(ProbeBase):
         `plan` names the engine's file, which is then read once for its hash: builds are told apart by it. `instance` is
         this process's name for the service (default: host and process id). `folder` is shared with the agent. `rate` is
         the share of executions to sample while no agent says otherwise. `waits` says that the caller's block ends only
-        when the results are there; without, CUDA events time it, and host and GPU go on side by side. `trt` and `cuda`
-        stand for the tensorrt module and the driver (tests).
+        when the results are there; without, CUDA events time it, and host and GPU go on side by side: its stream must live
+        until the next execution then. `trt` and `cuda` stand for the tensorrt module and the driver (tests).
         """
         self.problem = ""
         self._unwatched = 0

@@ -53,6 +53,15 @@ class FullRun(Run):
         self.sampled = False
         self.twin = None
 
+    def launched(self) -> None:
+        super().launched()
+        lane = self.lane
+        if lane is not None and lane.owes:
+            try:
+                lane.pay()
+            except Exception:  # noqa: BLE001 - nothing of ours may reach the caller
+                lane.fail()
+
     def __enter__(self) -> Self:
         lane = self.lane
         if lane is not None:

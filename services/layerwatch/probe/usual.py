@@ -87,7 +87,7 @@ class LaneBase:
         self.closed = False
         self.detached = False  # in a forked child: nothing more is written
         self.is_busy = False  # executions follow upon one another
-        self.owes = False  # a sampled execution is not written down yet: see `pay`
+        self.owes = False  # a sampled execution is not written down yet: the next one is not usual
         self.one_profile = one_profile
         self.generation = 0  # of the order on the page that was obeyed last
         self.version = -1  # of the sampler that strata must have
@@ -100,9 +100,9 @@ class LaneBase:
         self._left: Run | None = None
 
     @property
-    def is_obedient(self) -> bool:
-        """Whether the page says what it said at the last look."""
-        return self._page.ordered == self.generation
+    def is_usual(self) -> bool:
+        """Whether nothing has come between: the page says what it said at the last look, say."""
+        return not self.closed and not self.owes and self._page.ordered == self.generation
 
     @property
     def has_deferred(self) -> bool:
@@ -124,15 +124,9 @@ class LaneBase:
             run.launched_ns - run.start_ns if run.launched_ns else UNKNOWN_NS,
         )
 
-    def settle_up(self) -> None:
-        """Do what the execution before has left."""
-        self.write_deferred()
-        if self.owes:
-            self.pay()
-
     def leave(self, run: Run) -> None:
         """A usual execution has ended: its record waits where the next one is near."""
-        self.settle_up()
+        self.write_deferred()
         self._left = run
         self.last_end_ns = run.end_ns
         if self.expires_ns and run.end_ns >= self.expires_ns:
@@ -141,9 +135,6 @@ class LaneBase:
             self.write_deferred()
 
     def end(self, run: Run, failed: bool) -> None:
-        raise NotImplementedError
-
-    def pay(self) -> None:
         raise NotImplementedError
 
     def fail(self) -> None:
@@ -194,7 +185,7 @@ class Run:
         lane = self.lane
         if lane is not None:
             try:
-                lane.settle_up()
+                lane.write_deferred()
                 lane.is_busy = self.start_ns - lane.last_end_ns < lane.busy_ns
             except Exception:  # noqa: BLE001 - nothing of ours may reach the caller
                 lane.fail()
@@ -242,7 +233,7 @@ class ProbeBase:
         `graph` says that a captured graph is launched unless `run.sampled`. Capture graphs outside of such a block.
         """
         lane: LaneBase | None = getattr(self._local, "lane", None)
-        if type(shapes) is dict and lane is not None and not lane.closed and lane.is_obedient:
+        if type(shapes) is dict and lane is not None and lane.is_usual:
             try:
                 run = _usual(lane, context, shapes, IN_GRAPH if graph else 0, request_id)
             except Exception:  # noqa: BLE001 - shapes that cannot be compared, say

@@ -439,6 +439,27 @@ def test_the_layers_of_a_busy_thread_are_fetched_while_the_gpu_is_at_the_next_ex
     assert engine.broken_rules == []
 
 
+@pytest.mark.usefixtures("busy")
+def test_nothing_is_fetched_from_a_stream_that_may_be_gone(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder, rate=0.0)
+    hot = hot_context(engine)
+    listener.order("canary", 1.0)
+    for stream in range(20, 25):  # one for each request
+        with probe.execution(hot, stream, {"ids": (1, 32)}) as run:
+            run.context.execute_async_v3(stream)
+            run.launched()
+            engine.cuda.finish(stream)
+        engine.cuda.gone.add(stream)
+    assert engine.broken_rules == []
+    assert [e.flags for e in listener.executions()] == [
+        ON_TWIN,
+        *4 * [ON_TWIN | SAMPLED],
+    ]  # once lost, never deferred again
+    counted = probe.counters()
+    assert (counted["not_reported"], counted["sampled"], counted["errors"]) == (1, 4, 0)
+
+
 def test_a_thread_that_is_not_busy_leaves_nothing_for_later(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
