@@ -46,9 +46,13 @@ def test_the_agent_installs_on_python_310_without_numerics_and_has_the_command_l
     assert "broker" in shown.stdout
     for command in ("doctor", "agent", "engine"):  # all that is used beside a runtime
         subprocess.run([venv / "bin" / "layerwatch", command, "--help"], capture_output=True, check=True)
-    compiled = "from layerwatch.probe import usual; print(usual.COMPILED)"
+    compiled = (
+        "import os, sysconfig; from layerwatch.probe import usual; "
+        "print(usual.COMPILED, os.path.exists(sysconfig.get_path('include') + '/Python.h'))"
+    )
     told = subprocess.run([python, "-c", compiled], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert told.stdout.strip() == str(shutil.which("cc") is not None)
+    is_compiled, has_headers = (word == "True" for word in told.stdout.split())
+    assert is_compiled == (has_headers and shutil.which("cc") is not None)
     assert list(venv.glob("lib/python3.10/site-packages/layerwatch/broker/kafka/server.properties"))
     installed = {path.name for path in venv.glob("lib/python3.10/site-packages/*")}
     assert installed.isdisjoint(HEAVY)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,10 @@ def is_usual(run: usual.Run) -> bool:
     return not isinstance(run, FullRun)
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.skipif(
+    shutil.which("cc") is None or not Path(sysconfig.get_path("include"), "Python.h").exists(),
+    reason="no C compiler, or no headers of this Python",
+)
 @pytest.mark.skipif(os.environ.get(usual.SWITCH) == "0", reason="switched off")
 def test_where_there_is_a_compiler_it_is_compiled() -> None:
     assert usual.COMPILED
