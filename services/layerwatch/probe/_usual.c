@@ -254,6 +254,16 @@ static PyTypeObject LookType = {
     .tp_members = look_members,
 };
 
+static int replace_look(Look **kept, PyObject *look) {
+    if (look == NULL || !Py_IS_TYPE(look, &LookType)) {
+        PyErr_SetString(PyExc_TypeError, "look is a Look");
+        return -1;
+    }
+    Py_INCREF(look);
+    Py_SETREF(*kept, (Look *)look);
+    return 0;
+}
+
 /* -- Seen ---------------------------------------------------------------------------------------------------------- */
 
 static int seen_init(Seen *self, PyObject *args, PyObject *kwargs) {
@@ -278,13 +288,7 @@ static PyObject *seen_get_look(Seen *self, void *unused) {
 }
 
 static int seen_set_look(Seen *self, PyObject *look, void *unused) {
-    if (look == NULL || !Py_IS_TYPE(look, &LookType)) {
-        PyErr_SetString(PyExc_TypeError, "look is a Look");
-        return -1;
-    }
-    Py_INCREF(look);
-    Py_SETREF(self->look, (Look *)look);
-    return 0;
+    return replace_look(&self->look, look);
 }
 
 static PyGetSetDef seen_properties[] = {
@@ -516,13 +520,7 @@ static PyObject *run_get_look(Run *self, void *unused) {
 }
 
 static int run_set_look(Run *self, PyObject *look, void *unused) {
-    if (look == NULL || !Py_IS_TYPE(look, &LookType)) {
-        PyErr_SetString(PyExc_TypeError, "look is a Look");
-        return -1;
-    }
-    Py_INCREF(look);
-    Py_SETREF(self->look, (Look *)look);
-    return 0;
+    return replace_look(&self->look, look);
 }
 
 static PyMethodDef run_methods[] = {

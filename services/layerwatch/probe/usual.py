@@ -1,7 +1,7 @@
 """The usual execution: one more on a context and of a shape that were seen before, and surely not due to be sampled.
 
 Between two requests, after hundreds of kernel launches, nothing of ours is in the CPU's caches: what takes 2 us in a loop takes
-25 there. So these classes hold all that such an execution touches, and nothing else; `_usual.c` has the same compiled, and is
+20 there. So these classes hold all that such an execution touches, and nothing else; `_usual.c` has the same compiled, and is
 taken where it was built and `LAYERWATCH_PROBE_COMPILED` is not 0. Everything else is in `FullRun` and `Lane`.
 """
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import types
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -230,27 +231,34 @@ def test_executions_leave_nothing_behind_in_memory(listener: Listener) -> None:
             with probe.execution(hot, 7, {"ids": (1, 32 + turn % 3)}, request_id=turn) as run:
                 run.launched()
 
+    def held() -> list[int]:
+        gc.collect()
+        assert probe._watch is not None
+        (lane,) = probe._watch.lanes
+        (seen,) = lane.seen.values()
+        looks = [*seen.others.values()]
+        return [sys.getrefcount(kept) for kept in (hot, lane, seen, *looks)]
+
     some()
-    gc.collect()
-    before = (sys.getrefcount(hot), sys.getrefcount(_SHAPES), len(gc.get_objects()))
+    before, objects = held(), len(gc.get_objects())
     some()
-    gc.collect()
-    after = (sys.getrefcount(hot), sys.getrefcount(_SHAPES), len(gc.get_objects()))
-    assert after[:2] == before[:2]
-    assert after[2] - before[2] < 20
+    assert held() == before
+    assert len(gc.get_objects()) - objects < 20
     assert probe.counters()["executions"] == 4000
 
 
 def test_a_probe_that_is_dropped_gives_everything_back(listener: Listener) -> None:
+    engine = FakeEngine(FakeCuda())
+    probe, hot = make_probe(engine, listener), hot_context(engine)
     for _ in range(3):
-        engine = FakeEngine(FakeCuda())
-        probe, hot = make_probe(engine, listener), hot_context(engine)
-        for _ in range(3):
-            with probe.execution(hot, 7, _SHAPES):
-                pass
-        del probe
-        gc.collect()
-    assert len(listener.executions()) >= 3
+        with probe.execution(hot, 7, _SHAPES):
+            pass
+    assert probe._watch is not None
+    kept: list[Any] = [weakref.ref(probe), weakref.ref(probe._watch.lanes[0]), weakref.ref(hot)]
+    del probe, hot
+    engine.contexts.clear()
+    gc.collect()
+    assert [ref() for ref in kept] == [None, None, None]
 
 
 @pytest.mark.skipif(not usual.COMPILED, reason="there is nothing to compare with")
