@@ -21,6 +21,15 @@ def test_the_interval_holds_the_truth_about_nineteen_times_in_twenty() -> None:
     assert 0.92 < held / 400 < 0.98
 
 
+def test_noise_is_not_taken_for_cost() -> None:
+    rng = random.Random(4)
+    plain, other = ([max(0.5, rng.gauss(1.0, 0.1)) for _ in range(20_000)] for _ in range(2))
+    low, more, high = relative_interval_pct(plain, other)
+    assert low < 0 < high  # the mean of each pair's ratio is 1 % too large here
+    assert more == pytest.approx(100 * (sum(other) / sum(plain) - 1))
+    assert 0.15 < high - more < 0.25
+
+
 def test_blocks_without_a_partner_are_refused() -> None:
     with pytest.raises(ValueError, match="no pairs"):
         relative_interval_pct([1.0, 2.0], [1.0])

@@ -12,13 +12,19 @@ _T95 |= {30: 2.042, 40: 2.021, 60: 2.000, 120: 1.980}
 
 
 def relative_interval_pct(plain: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
-    """How much more `other` takes than `plain`, block by block, in percent: low end, mean, high end."""
+    """How much more `other` takes than `plain` on average, in percent: low end, mean, high end.
+
+    The ratio of the two means, with the interval that its residuals by pair give (Cochran, Sampling Techniques, ch. 6). The
+    mean of each pair's own ratio would be too large by the square of the noise: 0.06 % where block means vary by 2.5 %.
+    """
     if len(plain) != len(other) or len(plain) < 2:
         raise ValueError(f"{len(plain)} and {len(other)} blocks are no pairs, or too few")
-    ratios = [100 * (b / a - 1) for a, b in zip(plain, other, strict=True)]
-    mean = statistics.fmean(ratios)
-    half = _t95(len(ratios) - 1) * statistics.stdev(ratios) / math.sqrt(len(ratios))
-    return mean - half, mean, mean + half
+    usual = statistics.fmean(plain)
+    ratio = statistics.fmean(other) / usual
+    residuals = [b - ratio * a for a, b in zip(plain, other, strict=True)]
+    error = statistics.stdev(residuals) / usual / math.sqrt(len(plain))
+    more, half = 100 * (ratio - 1), 100 * _t95(len(plain) - 1) * error
+    return more - half, more, more + half
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,8 +98,8 @@ def compare(
     tell: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Figures]:
     """Plain, the probe at each of `rates` by name, and other ways `beside`; `executions` a block, for so many seconds."""
-    ways: dict[str, Callable[[], None]] = {PLAIN: lambda: rig.plain(graph=graph)}
-    ways |= dict.fromkeys(rates, lambda: rig.probed(probe, graph=graph))
+    ways: dict[str, Callable[[], None]] = {PLAIN: partial(rig.plain, graph=graph)}
+    ways |= dict.fromkeys(rates, partial(rig.probed, probe, graph=graph))
     ways |= beside or {}
     found = _measure(ways, executions, seconds, lambda name: orders.rate(rates.get(name, 0.0)), tell)
     return {name: _figures(name, found) for name in ways}
