@@ -71,7 +71,8 @@ def without_names(cuda: Driver, plan: Path) -> list[str]:
         names = [layer.name for profile in manifest.profiles for layer in profile.layers]
         told = {name: count for name, count in probe.counters().items() if count}
     kept = told["sampled"] + told.get("socket_full", 0)
-    good = kept >= _TIMES - 2 and len(names) > 10  # not the first one of a twin, nor the last, whose layers are never fetched
+    # not the first one of a twin, nor the last, whose layers are never fetched
+    good = kept >= _TIMES - 2 and len(names) > 10
     return check("no names", good, layers=len(names), first=names[:3], **told)
 
 
