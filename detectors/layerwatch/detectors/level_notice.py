@@ -17,6 +17,9 @@ from layerwatch.schemas.signals import Episode
 #: tenth in half a minute, and by a sixth in minutes, with nothing wrong (source: healthy phases of the recordings).
 _MATERIAL, _MATERIAL_TOGETHER = 0.04, 0.15
 
+#: So many times its threshold a step is beyond doubt; a smaller one is told if the next block shows it too.
+_PLAIN = 1.75
+
 _MOST = 10
 _NO_IMPACT = Impact(0, 0, 1.0, 1.0, 0.0, 0.0)
 
@@ -36,7 +39,8 @@ class LevelNotice:
         suspected, self._suspected = self._suspected, bool(small)
         if not small:
             self._close(clock_s)
-        if not small or not suspected:
+        plain = any(shift.score > _PLAIN * shift.threshold for shift, _ in small)
+        if not small or not (suspected or plain):
             return
         shift, layers = max(small, key=lambda found: found[0].share)
         episode = self._episode(shift, layers, clock_s)

@@ -34,9 +34,8 @@ _MOST_DOUBTFUL = 20  # blocks
 _CLIP_LAYER, _CLIP_COMMON = 0.5, 0.1  # log units that a block may tell the reference
 
 #: Least effects (log units): a layer, a block of the model, all layers.
-_LAYER, _GROUP, _COMMON = 0.15, 0.08, 0.07
+_LAYER, _GROUP, _COMMON = 0.10, 0.06, 0.07
 #: And how many usual deviations: of many layers some stray further than the one common mode.
-
 _LAYER_SPREADS, _GROUP_SPREADS, _COMMON_SPREADS = 5.0, 4.5, 4.0
 _LEAST_EXCESS_MS = 2e-3  # two ticks of the GPU's timer
 _MEASURED_MS = 2e-3  # an engine has many layers that take no time at all
