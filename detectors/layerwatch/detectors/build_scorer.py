@@ -251,12 +251,9 @@ class BuildScorer:
         fresh = not episode.findings
         known = int(((compared.sampled_at >= a) & (compared.sampled_at < b)).sum())
         episode.note(findings, hit, b - a, known, time_s)
-        if fresh:
-            before = self._executions.ring.since(episode.onset_s)
-            episode.tally.add(before[:, e.RATIO], before[:, e.END_TO_END_MS], before[:, e.EXPECTED_MS])
-        else:
-            rows = compared.rows[a:b]
-            episode.tally.add(rows[:, e.RATIO], rows[:, e.END_TO_END_MS], rows[:, e.EXPECTED_MS])
+        rows = self._executions.ring.since(episode.onset_s) if fresh else compared.rows[a:b]
+        episode.tally.add(rows[:, e.RATIO], rows[:, e.END_TO_END_MS], rows[:, e.EXPECTED_MS])
+        episode.slow += int(np.count_nonzero(rows[:, e.HIT]))
         self._follow_shapes(episode, batch, compared, a, b)
         if not fresh and b == len(batch):
             for sampled in compared.sampled:

@@ -39,7 +39,11 @@ _SETTLING_S = 2.0  # the cause is looked at again for so long after opening, the
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
 _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
-_SPIKES_QUIET_S = (10.0, 120.0)
+_SINGLE = {"spikes", "host_tail", "end_to_end_tail"}  # channels that single executions set off
+_ODD = {"isolation_forest", "forecast"}  # they find windows odd, for whatever reason
+_RARE = 10  # executions to one slow one, or more: there is nothing to see between them
+_RARE_QUIET, _RARE_QUIET_S = 8, 120.0  # times as many without one: by chance once in 3000; or so long
+_COUNTED, _RARE_SHARE = 20, 0.01  # so many slow ones tell their share; fewer are taken for this
 _SWITCH_QUIET_S = 6.0  # without a switch there is nothing to see: seconds apart, it is still the same trouble
 _SPARSE_EXECUTIONS, _SPARSE_S = 20, 5.0
 _QUIET_SAMPLED = 30  # executions whose layers are known, where layers alone have shown it
@@ -62,6 +66,7 @@ class OpenEpisode:
     last_hit_s: float = 0.0
     quiet_executions: int = 0
     quiet_sampled: int = 0  # of them, those whose layers are known
+    slow: int = 0  # executions since the onset that were hits themselves
     announced: bool = False  # told to the service: held back a moment, until counters can say why
     causes: list[Cause] = field(default_factory=list)
     findings: dict[str, DetectorScore] = field(default_factory=dict)
@@ -97,6 +102,18 @@ class OpenEpisode:
         return set(self.findings) == {"spikes"}
 
     @property
+    def _rarity(self) -> float:
+        """How many executions there are to one slow one; 0 where it is not single ones that show it, far apart."""
+        found = set(self.findings) - _ODD
+        rarity = (self.tally.executions - self.quiet_executions) / max(self.slow, 1)
+        if not found or not found <= _SINGLE or rarity < _RARE:
+            return 0.0
+        if self.slow >= _COUNTED:
+            return rarity
+        share = self.findings["spikes"].score if "spikes" in self.findings else _RARE_SHARE
+        return max(rarity, 1 / share)  # the first ones are close together: else they had not been found
+
+    @property
     def settling(self) -> bool:
         return self.updated_s - self.opened_s <= _SETTLING_S
 
@@ -123,11 +140,14 @@ class OpenEpisode:
             self.announced, self.opened_s = True, self.updated_s
 
     def over(self, clock_s: float) -> bool:
-        """Quiet for long enough: in executions and in seconds, by how often hits came; or in seconds where few run."""
+        """Quiet for long enough: in executions and in seconds, by how often hits came; or in seconds where few run.
+
+        Single slow executions with many usual ones between them are one trouble, too, as long as they come.
+        """
         quiet_s = clock_s - self.last_hit_s
         interval_s = 4 * (self.last_hit_s - self.opened_s) / max(self.hits, 1)
-        if self.is_spikes:
-            return quiet_s > min(max(interval_s, _SPIKES_QUIET_S[0]), _SPIKES_QUIET_S[1])
+        if rarity := self._rarity:
+            return self.quiet_executions > _RARE_QUIET * rarity or quiet_s > _RARE_QUIET_S
         rare = bool({"layer_slice", "profile_switch"} & set(self.findings)) and self.hits < 3
         least_s = _QUIET_S[1] if rare else min(max(interval_s, _QUIET_S[0]), _QUIET_S[1])
         if "profile_switch" in self.findings:
@@ -170,6 +190,7 @@ class OpenEpisode:
                 self.last_hit_s,
                 self.quiet_executions,
                 self.quiet_sampled,
+                self.slow,
                 self.announced,
             ],
             "causes": [[c.cause, c.confidence, c.evidence] for c in self.causes],
@@ -182,7 +203,9 @@ class OpenEpisode:
     @classmethod
     def restore(cls, state: State) -> OpenEpisode:
         self = cls(*state["head"])
-        self.hits, self.last_hit_s, self.quiet_executions, self.quiet_sampled, self.announced = state["hits"]
+        self.hits, self.last_hit_s, self.quiet_executions, self.quiet_sampled, self.slow, self.announced = (
+            state["hits"]
+        )
         self.causes = [Cause(*cause) for cause in state["causes"]]
         self.findings = {row[0]: DetectorScore(*row) for row in state["findings"]}
         self.tally = ImpactTally.restore(state["tally"])

@@ -18,13 +18,13 @@ class ImpactTally:
     """Executions since an onset."""
 
     def __init__(self) -> None:
-        self._executions = 0
+        self.executions = 0
         self._affected = 0
         self._rows = np.empty((0, 3))
         self._shapes: dict[tuple[int, tuple[tuple[str, tuple[int, ...]], ...]], list[float]] = {}
 
     def add(self, log_ratio: F64, observed_ms: F64, expected_ms: F64) -> None:
-        self._executions += len(log_ratio)
+        self.executions += len(log_ratio)
         self._affected += int((log_ratio > _AFFECTED).sum())
         self._rows = np.concatenate((self._rows, np.column_stack((log_ratio, observed_ms, expected_ms))))[
             -_KEPT:
@@ -41,7 +41,7 @@ class ImpactTally:
         rows = self._rows if len(self._rows) else np.zeros((1, 3))
         ratio = np.exp(rows[:, _RATIO])
         return Impact(
-            executions=self._executions,
+            executions=self.executions,
             affected=self._affected,
             p50_ratio=round(float(np.quantile(ratio, 0.5)), 3),
             p99_ratio=round(float(np.quantile(ratio, 0.99)), 3),
@@ -65,7 +65,7 @@ class ImpactTally:
 
     def state(self) -> State:
         return {
-            "executions": self._executions,
+            "executions": self.executions,
             "affected": self._affected,
             "rows": self._rows.astype(np.float32),
             "shapes": [
@@ -77,7 +77,7 @@ class ImpactTally:
     @classmethod
     def restore(cls, state: State) -> ImpactTally:
         self = cls()
-        self._executions, self._affected = state["executions"], state["affected"]
+        self.executions, self._affected = state["executions"], state["affected"]
         self._rows = state["rows"].astype(np.float64)
         for profile, shape, n, total in state["shapes"]:
             self._shapes[profile, tuple((name, tuple(dims)) for name, dims in shape)] = [n, total]
