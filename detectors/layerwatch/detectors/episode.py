@@ -93,8 +93,9 @@ class OpenEpisode:
 
     @property
     def is_step(self) -> bool:
-        """Whether only levels of layers have shown it, no execution on its own."""
-        return set(self.findings) <= _STEPS
+        """Whether only levels of layers have shown it, no execution on its own, though windows may be odd for it."""
+        found = set(self.findings)
+        return found <= _STEPS | _ODD and not found <= _ODD
 
     @property
     def is_spikes(self) -> bool:

@@ -32,3 +32,19 @@ def test_what_only_layers_show_is_over_when_enough_layers_were_seen(
     channel: str, sampled: int, for_s: float, over: bool
 ) -> None:
     assert quiet(channel, sampled, for_s) is over
+
+
+@pytest.mark.parametrize(
+    ("channels", "step"),
+    [
+        (["layer_group"], True),
+        (["layer_group", "isolation_forest"], True),  # its windows are odd, which is no other trouble
+        (["isolation_forest"], False),
+        (["layer_group", "layers_sum"], False),
+    ],
+)
+def test_a_step_stays_one_when_its_windows_are_found_odd(channels: list[str], step: bool) -> None:
+    findings = [Finding(channel, 1.0, 0.5, 99.0) for channel in channels]
+    episode = OpenEpisode.open("i", "sha256:1", findings, 100.0)
+    episode.note(findings, True, 32, 3, 100.0)
+    assert episode.is_step is step
