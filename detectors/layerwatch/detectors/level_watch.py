@@ -35,6 +35,8 @@ _CLIP_LAYER, _CLIP_COMMON = 0.5, 0.1  # log units that a block may tell the refe
 
 #: Least effects (log units): a layer, a block of the model, all layers.
 _LAYER, _GROUP, _COMMON = 0.10, 0.06, 0.07
+#: In one block alone, which strays further by chance: reason to sample more, and to learn nothing from it.
+_SUSPICIOUS = 0.15, 0.08, 0.07
 #: And how many usual deviations: of many layers some stray further than the one common mode.
 _LAYER_SPREADS, _GROUP_SPREADS, _COMMON_SPREADS = 5.0, 4.5, 4.0
 _LEAST_EXCESS_MS = 2e-3  # two ticks of the GPU's timer
@@ -82,6 +84,7 @@ class LevelWatch:
         self._factors = SharedFactors(len(layers))
         counts = len(layers), len(members), 1
         least = np.repeat((_LAYER, _GROUP, _COMMON), counts)
+        self._suspicious_from = np.repeat(_SUSPICIOUS, counts)
         spreads = np.repeat((_LAYER_SPREADS, _GROUP_SPREADS, _COMMON_SPREADS), counts)
         self._spread = LevelSpread(len(HALVES), least, spreads)
         self._previous: F64 | None = None
@@ -174,7 +177,7 @@ class LevelWatch:
             thresholds[~judged] = np.inf
             if step is not None:
                 self.shift = self._shift(step, thresholds, expected_ms)
-            self.suspected = bool((deviation > thresholds).any())
+            self.suspected = bool((deviation > np.maximum(thresholds, self._suspicious_from)).any())
         if not healthy or self.shift is not None:
             self._pending.clear()
             return
