@@ -22,6 +22,7 @@ from layerwatch.recording.open import open_recording
 from layerwatch.recording.publish import publish
 from layerwatch.recording.recording import Recording
 from layerwatch.recording.shift import starting_at
+from layerwatch.schemas.alerts import Alert
 from layerwatch.schemas.errors import LayerwatchError
 
 _RECORDING = Path(__file__).resolve().parents[3] / "tests" / "data" / "resnet50-h200.npz"
@@ -82,7 +83,13 @@ def _watch(stack: Stack, recording: Recording, speed: float, console: Console) -
     follower.until_quiet(_SETTLE_S)
     follower.close()
     _ask_history(stack, follower, console)
-    return judge(recording.phases, follower.alerts)
+    return judged(recording, follower.alerts)
+
+
+def judged(recording: Recording, alerts: list[Alert]) -> Judgement:
+    """What was found in the recording; Kafka may hold other services from before, which are told of too."""
+    services = {batch.service for batch in recording}
+    return judge(recording.phases, [alert for alert in alerts if alert.service in services])
 
 
 def _ask_history(stack: Stack, follower: Follower, console: Console) -> None:
