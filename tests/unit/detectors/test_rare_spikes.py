@@ -22,7 +22,6 @@ def healthy(name: str) -> Healthy:
     return healthy_of(recording(name))
 
 
-@lru_cache(maxsize=16)
 def alerts(name: str, share: float) -> tuple[float, float, list[Alert]]:
     """When the first and the last spike were, and every revision of what is more than a notice."""
     made, rng = healthy(name), np.random.default_rng(4)
