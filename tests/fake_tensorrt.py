@@ -60,7 +60,7 @@ class FakeCuda:
         self.finished: Counter[int] = Counter()  # how often a stream was found to have nothing left
         self.capturing: set[int] = set()
         self.gone: set[int] = set()  # streams that were destroyed
-        self.waits = 0
+        self.waits = self.settled = 0
         self.slow_ms = slow_ms  # of a wait
         self._free_bytes = free_bytes
         self._events: dict[int, tuple[int, float, bool]] = {}
@@ -85,6 +85,14 @@ class FakeCuda:
     def finish(self, stream: int) -> None:
         self.busy.discard(stream)
         self.finished[stream] += 1
+
+    def new_byte(self) -> int:
+        return 1
+
+    def settle(self, stream: int, byte: int) -> None:
+        assert byte == 1, "no byte of device memory"
+        assert stream not in self.busy, "a wait with the lock held"
+        self.settled += 1
 
     def new_event(self) -> int:
         self._events[len(self._events) + 1] = (0, 0.0, False)

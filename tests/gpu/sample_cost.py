@@ -1,7 +1,8 @@
 """Where the time of a sampled execution goes: TensorRT's part bare, and the same in the probe. `sample_cost.py PLAN BATCHxLENGTH`
 
 Bare, a profiled context does what a twin does, in each of several settings: what is on the stream, what else ran before the
-report. `watched` is the probe itself at 100 % and 10 %. Medians in us, JSON lines.
+report or is running meanwhile (`rest` is what is left to wait for then). `watched` is the probe itself at 100 % and 10 %.
+Medians in us, JSON lines.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,18 @@ from layerwatch.probe.sampling import Sampling
 from layerwatch.probe.twin import Twin, recorder_class
 
 _TIMES = 100
-#: Of a bare context: no NVTX ranges, copies around the execution, another execution before the report.
+#: Of a bare context: no NVTX ranges, copies around the execution, shapes and addresses set each time, the caller's own
+#: execution before the report, or begun before it.
 _SETTINGS = {
     "bare": (),
     "no nvtx": ("nvtx",),
     "copies": ("copies",),
+    "set anew": ("anew",),
     "another first": ("another",),
-    "all of these": ("nvtx", "copies", "another"),
+    "another meanwhile": ("meanwhile",),
+    "no nvtx, copies, set anew": ("nvtx", "copies", "anew"),
+    "all, another first": ("nvtx", "copies", "anew", "another"),
+    "all, another meanwhile": ("nvtx", "copies", "anew", "meanwhile"),
 }
 
 
@@ -42,10 +49,10 @@ def main(plan: str, shape: str) -> None:
     for name, setting in _SETTINGS.items():
         tell(name, shape, bare(rig, setting))
     with watched(engine, Path(plan)) as (probe, orders):
-        for rate in (1.0, 0.1):
+        for rate, graph in ((1.0, False), (1.0, True), (0.1, False), (0.1, True)):
             orders.rate(rate)
-            found = clocked(lambda: rig.probed(probe, graph=True))
-            tell(f"watched, {rate:.0%} sampled", shape, found)
+            found = clocked(partial(rig.probed, probe, graph=graph))
+            tell(f"watched, {rate:.0%} sampled, {'graph' if graph else 'eager'}", shape, found)
 
 
 def bare(rig: Rig, setting: tuple[str, ...]) -> dict[str, list[float]]:
@@ -53,13 +60,12 @@ def bare(rig: Rig, setting: tuple[str, ...]) -> dict[str, list[float]]:
     if "nvtx" in setting:
         context.nvtx_verbosity = trt.ProfilingVerbosity.NONE
     context.enqueue_emits_profile, context.profiler, profiler.naming = False, profiler, False
-    for name, address in rig.device.items():
-        context.set_tensor_address(name, address)
-    for name in rig.inputs:
-        context.set_input_shape(name, rig.shapes[name])
+    settle(rig, context)
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(_TIMES):
         profiler.clear()
+        if "anew" in setting:
+            settle(rig, context)
         began_ns = time.perf_counter_ns()
         if "copies" in setting:
             rig.copy_in()
@@ -71,12 +77,24 @@ def bare(rig: Rig, setting: tuple[str, ...]) -> dict[str, list[float]]:
         done_ns = time.perf_counter_ns()
         if "another" in setting:
             rig.plain(graph=True)
+        if "meanwhile" in setting:
+            rig.cuda.launch(rig.graph, rig.stream)
         reported_from_ns = time.perf_counter_ns()
         context.report_to_profiler()
+        reported_ns = time.perf_counter_ns()
+        rig.cuda.synchronize(rig.stream)
         found["enqueue"].append(launched_ns - began_ns)
         found["wait"].append(done_ns - launched_ns)
-        found["report"].append(time.perf_counter_ns() - reported_from_ns)
+        found["report"].append(reported_ns - reported_from_ns)
+        found["rest"].append(time.perf_counter_ns() - reported_ns)
     return found
+
+
+def settle(rig: Rig, context: Any) -> None:
+    for name in rig.inputs:
+        context.set_input_shape(name, rig.shapes[name])
+    for name, address in rig.device.items():
+        context.set_tensor_address(name, address)
 
 
 def clocked(run: Callable[[], None]) -> dict[str, list[float]]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import uuid
-from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_void_p
+from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_ubyte, c_uint64, c_void_p
 
 from layerwatch.probe.interfaces import Device
 
 _LIBRARY = "libcuda.so.1"
 _NOT_READY = 600  # CUDA_ERROR_NOT_READY of cuda.h
 _NAME_BYTES = 256
+#: A byte is set within 15 us; to wait for it with the lock held could be for ever, if another thread uses the stream, too.
+_SETTLE_LOOKS = 100
 
 
 class CudaDriver:
@@ -28,6 +30,7 @@ class CudaDriver:
         self._quick.cuEventRecord.argtypes = [c_void_p, c_void_p]
         self._quick.cuEventQuery.argtypes = [c_void_p]
         self._quick.cuEventElapsedTime.argtypes = [c_void_p, c_void_p, c_void_p]
+        self._quick.cuMemsetD8Async.argtypes = [c_uint64, c_ubyte, c_size_t, c_void_p]
         self._slow.cuStreamSynchronize.argtypes = [c_void_p]
 
     def device(self) -> Device:
@@ -68,6 +71,17 @@ class CudaDriver:
 
     def wait(self, stream: int) -> None:
         self._check(self._slow.cuStreamSynchronize(stream), "cuStreamSynchronize")
+
+    def new_byte(self) -> int:
+        address = c_uint64()
+        self._check(self._slow.cuMemAlloc_v2(byref(address), c_size_t(1)), "cuMemAlloc")
+        return address.value
+
+    def settle(self, stream: int, byte: int) -> None:
+        self._check(self._quick.cuMemsetD8Async(byte, 0, 1, stream), "cuMemsetD8Async")
+        for _ in range(_SETTLE_LOOKS):
+            if self.is_idle(stream):
+                break
 
     def new_event(self) -> int:
         event = c_void_p()

@@ -61,6 +61,7 @@ class Sampling:
         self._twins: dict[int, Twin] = {}
         self._failures: dict[int, int] = {}
         self._making = threading.Lock()
+        self._byte = 0
 
     def claim(self, run: FullRun, ring: RingWriter) -> None:
         """This execution is due: give it the twin of its profile, or count why not."""
@@ -97,13 +98,15 @@ class Sampling:
         run.overhead_ns = time.perf_counter_ns() - began_ns
 
     def finish(self, run: FullRun, ring: RingWriter, cuda: Cuda | None) -> None:
-        """The block has ended: report, and send. With `cuda`, wait first until the stream is done."""
+        """The block has ended: report, and send. With `cuda`, once the stream is done; without, it is known to be past it."""
         twin = run.twin
         assert twin is not None
         began_ns = time.perf_counter_ns()
         try:
-            if cuda is not None and not cuda.is_idle(run.stream):
-                cuda.wait(run.stream)
+            if cuda is not None:
+                if not cuda.is_idle(run.stream):
+                    cuda.wait(run.stream)
+                cuda.settle(run.stream, self._byte)
             lost = self._pass_on(twin, run, ring)
             ring.count(lost or "sampled")
             if lost is None:
@@ -183,6 +186,7 @@ class Sampling:
             needs >> 20,
             free >> 20,
         )
+        self._byte = self._byte or self._cuda.new_byte()
         twin = Twin(self._engine, self._trt, self._recorder(), profile, stream)
         self.device_bytes += needs
         self.page.tell_device_bytes(self.device_bytes)

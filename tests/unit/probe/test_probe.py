@@ -440,6 +440,50 @@ def test_the_layers_of_a_busy_thread_are_fetched_while_the_gpu_is_at_the_next_ex
 
 
 @pytest.mark.usefixtures("busy")
+def test_layers_are_fetched_at_once_where_the_gpu_is_done_too_soon_to_hide_it(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside another execution it takes longer, which only pays while the GPU is busy for longer still."""
+    monkeypatch.setattr(lane, "_AT_ONCE", 3)
+    engine = FakeEngine(FakeCuda())
+    probe = make_probe(engine, listener.folder, rate=0.0)
+    hot = hot_context(engine)
+
+    def serve(*, hidden: bool) -> list[int]:
+        """Sampled, then usual: how many samples there are after each."""
+        counts = []
+        for tier, rate in (("canary", 1.0), ("off", 0.0)):
+            listener.order(tier, rate)
+            with probe.execution(hot, STREAM, {"ids": (1, 32)}) as run:
+                run.context.execute_async_v3(STREAM)
+                if not hidden:
+                    monkeypatch.setattr(FakeContext, "report_to_profiler", report_until_done)
+                run.launched()
+                monkeypatch.setattr(FakeContext, "report_to_profiler", report)
+                engine.cuda.finish(STREAM)
+            counts.append(len(listener.samples()))
+        return counts
+
+    report = FakeContext.report_to_profiler
+
+    def report_until_done(context: FakeContext) -> bool:
+        reported = report(context)
+        engine.cuda.finish(STREAM)
+        return reported
+
+    serve(hidden=True)  # the twin warms up
+    assert [serve(hidden=True) for _ in range(2)] == 2 * [[0, 1]]
+    settled = engine.cuda.settled
+    assert serve(hidden=False) == [0, 1]
+    assert engine.cuda.settled == settled
+    assert [serve(hidden=True) for _ in range(3)] == 3 * [[1, 0]]
+    assert engine.cuda.settled == settled + 3
+    assert [serve(hidden=True) for _ in range(2)] == 2 * [[0, 1]]
+    assert engine.broken_rules == []
+    assert probe.counters()["errors"] == 0
+
+
+@pytest.mark.usefixtures("busy")
 def test_nothing_is_fetched_from_a_stream_that_may_be_gone(listener: Listener) -> None:
     engine = FakeEngine(FakeCuda())
     probe = make_probe(engine, listener.folder, rate=0.0)
