@@ -90,6 +90,8 @@ class BuildScorer:
     def update(self, batch: Executions, models: Models) -> list[Episode]:
         """Judge a batch; the open episode as it stands, and those that closed within the batch."""
         self._gpu.push(batch.counters)
+        if len(batch.counters):
+            self._activity.update(self._gpu.latest(), self.warming_up, not self._suspicion.channels)
         closed: list[Episode] = []
         self.healthy = []
         if len(batch):
@@ -159,7 +161,13 @@ class BuildScorer:
         was_warming = self.warming_up
         all_sampled = batch.rate >= 1.0
         findings = self._executions.step(rows, all_sampled)
-        findings += self._layers.step(layers, self._gpu.clock_drop(), all_sampled)
+        findings += self._layers.step(
+            layers,
+            self._gpu.clock_drop(),
+            all_sampled,
+            self._activity.nobody_else,
+            self._activity.unusual,
+        )
         if was_warming and not self.warming_up:
             self._gpu.learn()
         if b == len(batch):
@@ -221,9 +229,6 @@ class BuildScorer:
         if self.slow.suspected:
             raised.append("slow_path")
         self._suspicion.update(compared.rows, compared.sampled_rows, self._executions, self._layers, raised)
-        if len(batch.counters):
-            healthy = not self._suspicion.channels
-            self._activity.update(self._gpu.latest(), self.warming_up, healthy)
         if self._activity.unusual:
             self._suspicion.channels.append("gpu_activity")
 

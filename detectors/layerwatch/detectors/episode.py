@@ -23,6 +23,7 @@ KIND_OF_CHANNEL = {
     "layer_slice": "layer_latency",
     "layers_common": "layer_latency",
     "layers_sum": "layer_latency",
+    "layers_spread": "layer_latency",
     "single_layer": "layer_latency",
     "layer_group": "layer_latency",
     "common_level": "layer_latency",
@@ -47,7 +48,7 @@ _COUNTED, _RARE_SHARE = 20, 0.01  # so many slow ones tell their share; fewer ar
 _SWITCH_QUIET_S = 6.0  # without a switch there is nothing to see: seconds apart, it is still the same trouble
 _SPARSE_EXECUTIONS, _SPARSE_S = 20, 5.0
 _QUIET_SAMPLED = 30  # executions whose layers are known, where layers alone have shown it
-_LAYERS = {"layer_slice", "layers_common", "layers_sum"}
+_LAYERS = {"layer_slice", "layers_common", "layers_sum", "layers_spread"}
 _CRITICAL_P50, _CRITICAL_P99 = 2.0, 5.0
 _CRITICAL_AFTER_S = 2.0
 

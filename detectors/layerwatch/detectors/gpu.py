@@ -11,6 +11,7 @@ from layerwatch.detectors.ring import Ring
 from layerwatch.schemas.profiles import COUNTER_COLUMNS
 
 _WARM_UP = 20  # samples, 0.1 to 1 s apart
+_COVERS_S, _ENOUGH = 0.1, 3  # a sample tells of the time before it; so many tell of an episode
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class GpuCounters:
 
     def view(self, onset_s: float, until_s: float) -> GpuView | None:
         """Usual values beside those of a stretch of time; None without either."""
-        rows = self._ring.since(onset_s - 0.3)
+        rows = self._ring.since(onset_s + _COVERS_S)
+        if np.count_nonzero(rows[:, 0] <= until_s) < _ENOUGH:
+            rows = self._ring.since(onset_s - 0.3)
         rows = rows[rows[:, 0] <= until_s]
         if self._usual is None or not len(rows):
             return None

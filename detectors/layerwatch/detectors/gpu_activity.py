@@ -25,6 +25,8 @@ _FADES = 0.9998  # of what was the largest, at each look: half in an hour
 _ACCEPTED_S = 30.0  # of such readings in all, and nothing came of it: this is what the instance does
 _GAP_S = 2.0  # between two looks, at most counted
 
+_IDLE_SM_PCT = 50.0  # up to this, work of somebody else would show
+
 _COLUMNS = [COUNTER_COLUMNS.index(name) for name in _LEAST]
 _TIME = COUNTER_COLUMNS.index("time_s")
 _MARGIN = np.array(list(_LEAST.values()))
@@ -62,6 +64,11 @@ class GpuActivity:
             self._peak = np.fmax(_FADES * self._peak, busy)
         if accepted:
             self._unusual_s = 0.0
+
+    @property
+    def nobody_else(self) -> bool:
+        """Whether the counters know, and say that nobody else is on the GPU."""
+        return self._peak is not None and bool(self._peak[0] < _IDLE_SM_PCT) and not self.unusual
 
     def state(self) -> State:
         return {

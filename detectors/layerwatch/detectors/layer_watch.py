@@ -29,6 +29,12 @@ _SLICE_RATE, _PRIOR_EXECUTIONS = 1e-4, 5000
 _LARGE_RATE, _LARGE_PRIOR_EXECUTIONS = 3e-5, 17_000
 _LARGE = 1.5  # times a slice that is a hit: where few are sampled, two such are enough, if they lie apart
 _LEAST_LARGE, _APART_S = 2, 1.0
+#: Times as many where nobody else is on the GPU: a host that stalls between two launches shows as a slow layer, too, and
+#: three of fifty do so on a busy host with nothing wrong (a MobileNet whose host takes four times as long as its layers).
+_UNEXPLAINED = 2
+#: Share of the layers that are slower by a third and 5 us, median of 20 executions: with nothing wrong it stays under 0.06
+#: in 95 of 100, and beyond a twelfth, or a quarter at the worst, only with the counters as usual (recordings).
+_SPREAD = 1 / 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Thresholds:
 
 
 class LayerWatch:
-    """Channels `layer_slice`, `layers_common` and `layers_sum`; needs `_WARM_UP` sampled executions first, or `_FIRST`."""
+    """Channels `layer_slice`, `layers_common`, `layers_sum` and `layers_spread`; needs `_WARM_UP` sampled executions first, or `_FIRST`."""
 
     def __init__(self) -> None:
         self.thresholds: Thresholds | None = None
@@ -58,10 +64,20 @@ class LayerWatch:
         """Whether the final thresholds stand."""
         return bool(self._learnt)
 
-    def step(self, rows: F64, clock_drop: float, sampled_all: bool) -> list[Finding]:
+    def step(
+        self,
+        rows: F64,
+        clock_drop: float,
+        sampled_all: bool,
+        nobody_else: bool = False,
+        somebody_else: bool = False,
+    ) -> list[Finding]:
         """Judge sampled executions, JUDGED rows of the ring without HIT (filled in here).
 
-        `clock_drop`: log-ratio by which the GPU's clock is below its usual one.
+        Args:
+            clock_drop: log-ratio by which the GPU's clock is below its usual one.
+            nobody_else: counters say that no other process is on the GPU.
+            somebody_else: they show work beyond what this instance has ever shown.
         """
         if not len(rows):
             return []
@@ -76,6 +92,8 @@ class LayerWatch:
         if not sampled_all:
             few = self._large.push(rows[:, TIME], large, SPARSE_AGE_S)
             result = few if result is None else result
+        if result is not None and nobody_else and result.hits < _UNEXPLAINED * result.needed:
+            result = None
         findings = (
             [
                 Finding(
@@ -105,6 +123,12 @@ class LayerWatch:
             level = median(latest[:, column]) - max(drift, 0.0) - clock_drop
             if len(latest) == window and level > threshold:
                 findings.append(Finding(channel, level, threshold, float(latest[window // 2, TIME])))
+        if somebody_else:
+            window = int(_COMMON_WINDOW * scale)
+            latest = self.ring.last(window)
+            spread = median(latest[:, SPREAD])
+            if len(latest) == window and spread > _SPREAD:
+                findings.append(Finding("layers_spread", spread, _SPREAD, float(latest[window // 2, TIME])))
         return findings
 
     def learn(self, rows: F64, sampled_all: bool) -> None:

@@ -15,7 +15,7 @@ from layerwatch.schemas.signals import Episode
 
 #: Share of the expected sum of layers from which a step is a trouble and not a notice. All layers together drift by a
 #: tenth in half a minute, and by a sixth in minutes, with nothing wrong (source: healthy phases of the recordings).
-_MATERIAL, _MATERIAL_TOGETHER = 0.04, 0.15
+_MATERIAL, _MATERIAL_TOGETHER = 0.04, 0.2
 
 #: So many times its threshold a step is beyond doubt; a smaller one is told if the next block shows it too.
 _PLAIN = 1.75

@@ -11,6 +11,7 @@ _KIND_OF_DETECTOR = {
     "layer_slice": "layers",
     "layers_common": "layers",
     "layers_sum": "layers",
+    "layers_spread": "layers",
     "single_layer": "layers",
     "layer_group": "layers",
     "common_level": "layers",
