@@ -14,6 +14,7 @@ from layerwatch.detectors.instance_offset import InstanceOffsets
 from layerwatch.detectors.lane import Lane
 from layerwatch.detectors.layer_watch import JUDGED
 from layerwatch.detectors.sampled import Sampled
+from layerwatch.detectors.shape_change import ShapeChange
 from layerwatch.detectors.shapes import point_of
 from layerwatch.schemas.engines import Layer, Manifest
 
@@ -28,6 +29,8 @@ class BuildBaselines:
         self.names: dict[int, list[Layer]] = {p.profile: p.layers for p in manifest.profiles}
         self.lanes: dict[int, Lane] = {}
         self._end_to_end = ShapeBaseline(1)
+        self._change = ShapeChange()
+        self._latest: tuple[F64, Ints] | None = None  # what the shapes should take (ms), and whether they changed
         self._own: dict[int, OwnLevels] = {}
         self._offsets: InstanceOffsets | None = None  # while the level after a prior is learnt
         self._last_s = 0.0
@@ -73,11 +76,16 @@ class BuildBaselines:
         rows[:, e.END_TO_END_MS] = batch.end_to_end_ms
         rows[:, e.EXPECTED_MS] = batch.end_to_end_ms
         rows[:, e.SWITCHED] = batch.switched
+        changed = self._change.changed(batch)
+        self._latest = None
         if self._end_to_end.fitted:
             expected, seen = self._end_to_end.expected(points)
-            rows[:, e.EXPECTED_MS] = np.exp(expected[batch.shape, 0])
-            rows[:, e.RATIO] = np.log(batch.end_to_end_ms) - expected[batch.shape, 0]
+            shape_ms = np.exp(expected[batch.shape, 0])
+            expected_ms = self._change.expected_ms(shape_ms, changed)
+            rows[:, e.EXPECTED_MS] = expected_ms
+            rows[:, e.RATIO] = np.log(batch.end_to_end_ms / expected_ms)
             rows[:, e.JUDGED] = (seen[batch.shape] >= SUPPORT) & ~skip
+            self._latest = shape_ms, changed
         rows[:, e.HOST] = rows[:, e.RATIO]
         sampled = []
         for block in batch.layers:
@@ -113,8 +121,12 @@ class BuildBaselines:
         settled = self._follow_instance(compared, fit, calm)
         plain = fit & ~batch.switched
         if some(plain):
-            log_ms = np.log(batch.end_to_end_ms[plain])[:, None]
-            self._end_to_end.learn(compared.points, batch.shape[plain], log_ms)
+            own_ms = batch.end_to_end_ms[plain]
+            if self._latest is not None:
+                shape_ms, changed = self._latest
+                self._change.learn(own_ms, shape_ms[plain], changed[plain])
+                own_ms = self._change.without(own_ms, changed[plain])
+            self._end_to_end.learn(compared.points, batch.shape[plain], np.log(own_ms)[:, None])
         for block in batch.layers:
             self.lanes[block.profile].learn(batch, block, compared.points, fit[block.rows])
         for sampled in compared.sampled:
@@ -160,6 +172,7 @@ class BuildBaselines:
         return {
             "last_s": self._last_s,
             "cold": self._cold,
+            "last": self._change.last(),
             "levels": {str(profile): lane.levels.hot() for profile, lane in self.lanes.items()},
         }
 
@@ -167,6 +180,7 @@ class BuildBaselines:
         """What was learnt."""
         return {
             "end_to_end": self._end_to_end.state(),
+            "change": self._change.state(),
             "lanes": {str(profile): lane.state() for profile, lane in self.lanes.items()},
             "own": {str(profile): own.state() for profile, own in self._own.items()},
             "offsets": None if self._offsets is None else self._offsets.state(),
@@ -176,9 +190,11 @@ class BuildBaselines:
     def restore(cls, manifest: Manifest, hot: State, heavy: State | None) -> BuildBaselines:
         self = cls(manifest)
         self._last_s, self._cold = hot["last_s"], hot["cold"]
+        self._change.follow(hot["last"])
         if heavy is None:
             return self
         self._end_to_end = ShapeBaseline.restore(heavy["end_to_end"])
+        self._change.load(heavy["change"])
         self.lanes = {
             int(profile): Lane.restore(state, self.names[int(profile)])
             for profile, state in heavy["lanes"].items()

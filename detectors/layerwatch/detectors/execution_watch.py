@@ -118,7 +118,10 @@ class ExecutionWatch:
         rows = self.ring.last(_LEVEL_WINDOW)
         if len(rows) < _LEVEL_WINDOW or self.thresholds is None:
             return None
-        level = median(rows[:, HOST]) - max(self.drift, 0.0)
+        known = rows[rows[:, JUDGED] > 0, HOST]
+        if len(known) < _LEVEL_WINDOW // 2:
+            return None
+        level = median(known) - max(self.drift, 0.0)
         if level <= self.thresholds.level:
             return None
         return Finding("host_level", level, self.thresholds.level, float(rows[_LEVEL_WINDOW // 2, TIME]))
