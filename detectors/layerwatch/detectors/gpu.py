@@ -11,12 +11,12 @@ from layerwatch.detectors.ring import Ring
 from layerwatch.schemas.profiles import COUNTER_COLUMNS
 
 _WARM_UP = 20  # samples, 0.1 to 1 s apart
-_COVERS_S, _ENOUGH = 0.1, 3  # a sample tells of the time before it; so many tell of an episode
+_COVERS_S, _ENOUGH, _MOST = 0.1, 3, 5  # a sample tells of the time before it; so many tell of an episode
 
 
 @dataclass(frozen=True, slots=True)
 class GpuView:
-    """Medians, usual and over an episode. NaN where the GPU has no such counter."""
+    """What is usual, and what an episode shows. NaN where the GPU has no such counter."""
 
     usual: F64
     now: F64
@@ -65,14 +65,16 @@ class GpuCounters:
         self._ring.clear()
 
     def view(self, onset_s: float, until_s: float) -> GpuView | None:
-        """Usual values beside those of a stretch of time; None without either."""
+        """Usual values (medians) beside those at the end of a stretch of time; None without either."""
         rows = self._ring.since(onset_s + _COVERS_S)
         if np.count_nonzero(rows[:, 0] <= until_s) < _ENOUGH:
             rows = self._ring.since(onset_s - 0.3)
         rows = rows[rows[:, 0] <= until_s]
+        # The onset may lie before the trouble, in a pause at that, and a neighbour pauses: the upper quarter of the newest.
+        newest = rows[-min(max(_ENOUGH, (len(rows) + 1) // 2), _MOST) :]
         if self._usual is None or not len(rows):
             return None
-        return GpuView(self._usual, _medians(rows))
+        return GpuView(self._usual, _at(newest, 0.75))
 
     def seen_since(self, onset_s: float) -> int | None:
         """Samples since an onset; None where counters do not come at all."""
@@ -99,7 +101,12 @@ class GpuCounters:
 
 
 def _medians(rows: F64) -> F64:
+    return _at(rows, 0.5)
+
+
+def _at(rows: F64, quantile: float) -> F64:
+    """Of each counter; NaN where it is not there."""
     known = np.isfinite(rows).any(axis=0)
-    medians = np.full(rows.shape[1], np.nan)
-    medians[known] = np.nanmedian(rows[:, known], axis=0)
-    return medians
+    values = np.full(rows.shape[1], np.nan)
+    values[known] = np.nanquantile(rows[:, known], quantile, axis=0)
+    return values

@@ -16,6 +16,7 @@ from layerwatch.detectors.ring import Ring
 _FOREST_WIDEST = 3.0  # times the largest healthy value: the forest alone is blind to how far out a window is
 _FOREST_LEAST = 12.0
 _FOREST_WINDOWS = 3
+_FELT, _FELT_SHARE = 0.2, 0.2  # log units by which so many of a window's executions are longer than their shapes explain
 _BLOCK_S, _BLOCK_EXECUTIONS = 1.0, 10
 _SURPRISE = 8.0  # healthy errors
 _SURPRISE_EFFECT = 0.45  # log units
@@ -100,8 +101,9 @@ class WindowWatch:
             return None
         widest = float(np.abs(z).max())
         far = widest > max(_FOREST_WIDEST * self.standardiser.widest, _FOREST_LEAST)
-        score = float(forest.score(z[None, :])[0]) if far else 0.0
-        self._forest_hits = self._forest_hits + 1 if far and score > forest.threshold else 0
+        odd = far and _is_felt(executions.last(WINDOW))
+        score = float(forest.score(z[None, :])[0]) if odd else 0.0
+        self._forest_hits = self._forest_hits + 1 if odd and score > forest.threshold else 0
         if self._forest_hits < _FOREST_WINDOWS:
             return None
         onset_s = float(executions.last(WINDOW)[0, e.TIME])
@@ -151,3 +153,8 @@ class WindowWatch:
         self._since_window, self._forest_hits, self._surprises = state["counts"]
         self._block, self._saved = state["block"], state["forecasts"]
         return self
+
+
+def _is_felt(executions: F64) -> bool:
+    """Whether requests are slower: a window that is only odd concerns nobody at night."""
+    return float(np.count_nonzero(executions[:, e.RATIO] > _FELT)) >= _FELT_SHARE * len(executions)
