@@ -30,7 +30,9 @@ class BuildBaselines:
         self.lanes: dict[int, Lane] = {}
         self._end_to_end = ShapeBaseline(1)
         self._change = ShapeChange()
-        self._latest: tuple[F64, Ints] | None = None  # what the shapes should take (ms), and whether they changed
+        self._latest: tuple[F64, Ints] | None = (
+            None  # what the shapes should take (ms), and whether they changed
+        )
         self._own: dict[int, OwnLevels] = {}
         self._offsets: InstanceOffsets | None = None  # while the level after a prior is learnt
         self._last_s = 0.0

@@ -1,0 +1,48 @@
+"""What the GPU's counters say of others decides how much is asked of the layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from layerwatch.detectors.arrays import F64
+from layerwatch.detectors.layer_watch import JUDGED, SLICE, SPREAD, TIME, LayerWatch
+
+
+def rows(executions: int, start_s: float, **columns: F64 | float) -> F64:
+    made = np.zeros((executions, 8))
+    made[:, TIME] = start_s + 0.01 * np.arange(executions)
+    made[:, JUDGED] = 1
+    for name, values in columns.items():
+        made[:, {"slices": SLICE, "spread": SPREAD}[name]] = values
+    return made
+
+
+@pytest.fixture
+def watch() -> LayerWatch:
+    """Has learnt from 300 executions with nothing wrong."""
+    made = LayerWatch()
+    for start in range(0, 300, 20):
+        healthy = rows(20, 0.01 * start, slices=0.02, spread=0.01)
+        made.step(healthy, 0.0, True)
+        made.learn(healthy, True)
+    return made
+
+
+@pytest.mark.parametrize(("sliced", "nobody_else", "found"), [(3, False, 1), (3, True, 0), (12, True, 1)])
+def test_slices_are_asked_for_twice_where_nobody_else_is_on_the_gpu(
+    watch: LayerWatch, sliced: int, nobody_else: bool, found: int
+) -> None:
+    slices = np.where(np.arange(40) >= 40 - sliced, 0.5, 0.02)
+    findings = watch.step(rows(40, 5.0, slices=slices), 0.0, True, nobody_else)
+    assert [finding.channel for finding in findings] == ["layer_slice"] * found
+
+
+@pytest.mark.parametrize(
+    ("spread", "somebody_else", "found"), [(0.12, True, 1), (0.12, False, 0), (0.04, True, 0)]
+)
+def test_many_slower_layers_are_trouble_while_the_counters_show_somebody_else(
+    watch: LayerWatch, spread: float, somebody_else: bool, found: int
+) -> None:
+    findings = watch.step(rows(20, 5.0, spread=spread), 0.0, True, somebody_else=somebody_else)
+    assert [finding.channel for finding in findings] == ["layers_spread"] * found

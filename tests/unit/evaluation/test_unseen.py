@@ -1,0 +1,40 @@
+"""Recordings that were made after the detectors: a MobileNet, whose host takes four times as long as its layers, and another encoder.
+
+`unseen/mobilenet-h200` and `unseen/encoder4-h200` were recorded on an H200 in the way of the others, every execution
+profiled synchronously, with the same faults.
+"""
+
+from __future__ import annotations
+
+import pytest
+from detection import DATA, models
+
+from layerwatch.evaluation.conditions import Condition
+from layerwatch.evaluation.run import evaluate
+from layerwatch.evaluation.totals import totals_of
+from layerwatch.recording.npz import read_npz
+
+NAMES = ("mobilenet-h200", "encoder4-h200")
+
+
+@pytest.mark.parametrize(
+    ("condition", "caught", "in_time", "causes_right"),
+    [
+        (Condition(), 12, 12, 12),
+        (Condition(sample=0.05), 11, 10, 11),
+        (Condition(sample=0.01), 5, 4, 4),
+        (Condition(sample=0.01, obeys=True), 12, 11, 12),
+    ],
+    ids=str,
+)
+def test_what_nobody_chose_the_detectors_for(
+    condition: Condition, caught: int, in_time: int, causes_right: int
+) -> None:
+    recordings = [read_npz(DATA / "unseen" / f"{name}.npz") for name in NAMES]
+    got = totals_of([evaluate(made, condition, models()) for made in recordings])
+    assert got.faults == 12
+    assert got.caught >= caught
+    assert got.in_time >= in_time
+    assert got.causes_right >= causes_right
+    assert got.false_alarms == 0
+    assert got.most_alerts <= 2
