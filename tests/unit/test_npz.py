@@ -16,7 +16,7 @@ from layerwatch.recording.npz import read_npz
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.codec import encode
 from layerwatch.schemas.errors import ConfigError
-from layerwatch.schemas.profiles import ProfileBatch
+from layerwatch.schemas.profiles import CHANGED_SHAPE, ProfileBatch
 
 DATA = Path(__file__).parents[1] / "data"
 PATHS = sorted(DATA.glob("*.npz"))
@@ -153,7 +153,15 @@ def test_the_inputs_scale_of_the_int8_recording_is_in_no_message() -> None:
     recording = read_npz(DATA / "resnet50-int8-h200.npz")
     shapes = {json.dumps(shape) for batch in recording for shape in batch.shapes}
     assert shapes == {'{"input": [1, 1]}'}
-    assert not any(batch.flags.strip(b"\0") for batch in recording)
+    flags = b"".join(batch.flags for batch in recording)
+    assert flags == bytes([CHANGED_SHAPE, *bytes(len(flags) - 1)])
+
+
+def test_executions_of_another_shape_than_the_one_before_say_so(pair: tuple[Recording, Archive]) -> None:
+    recording, archive = pair
+    shape = archive["rec"][:, 2:4] if "rec" in archive else np.ones((len(archive["rows"]), 2))
+    changed = [True, *(shape[1:] != shape[:-1]).any(axis=1)]
+    assert [bool(flag & CHANGED_SHAPE) for batch in recording for flag in batch.flags] == changed
 
 
 def archive_of(**arrays: NDArray[Any]) -> bytes:

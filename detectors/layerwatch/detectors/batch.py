@@ -13,6 +13,7 @@ from layerwatch.detectors.arrays import F32, F64, Bools, Ints
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.profiles import (
+    CHANGED_SHAPE,
     COUNTER_COLUMNS,
     SWITCHED_PROFILE,
     LayerBlock,
@@ -64,6 +65,7 @@ class Executions:
     shape: Ints  # [n] into `shapes`
     profile: Ints  # [n]
     switched: Bools  # [n] its context changed profile first
+    changed: Ints  # [n] 1 where its context ran another shape before, as far as the runtime says so; else 0
     end_to_end_ms: F64  # [n]
     layers: list[LayerTimes]
     counters: F64  # [m, 14], COUNTER_COLUMNS
@@ -102,6 +104,7 @@ def executions_of(batch: ProfileBatch, manifest: Manifest) -> Executions:
         shape=shape,
         profile=profile,
         switched=(flags & SWITCHED_PROFILE).astype(bool),
+        changed=(flags & CHANGED_SHAPE > 0).astype(np.int64),
         end_to_end_ms=end_to_end_ms,
         layers=[_layers(block, profile, counts) for block in batch.layers],
         counters=counters,

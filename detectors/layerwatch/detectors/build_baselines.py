@@ -30,9 +30,7 @@ class BuildBaselines:
         self.lanes: dict[int, Lane] = {}
         self._end_to_end = ShapeBaseline(1)
         self._change = ShapeChange()
-        self._latest: tuple[F64, Ints] | None = (
-            None  # what the shapes should take (ms), and whether they changed
-        )
+        self._shape_ms: F64 | None = None  # what the shapes of the latest batch should take
         self._own: dict[int, OwnLevels] = {}
         self._offsets: InstanceOffsets | None = None  # while the level after a prior is learnt
         self._last_s = 0.0
@@ -78,16 +76,15 @@ class BuildBaselines:
         rows[:, e.END_TO_END_MS] = batch.end_to_end_ms
         rows[:, e.EXPECTED_MS] = batch.end_to_end_ms
         rows[:, e.SWITCHED] = batch.switched
-        changed = self._change.changed(batch)
-        self._latest = None
+        self._shape_ms = None
         if self._end_to_end.fitted:
             expected, seen = self._end_to_end.expected(points)
             shape_ms = np.exp(expected[batch.shape, 0])
-            expected_ms = self._change.expected_ms(shape_ms, changed)
+            expected_ms = self._change.expected_ms(shape_ms, batch.changed)
             rows[:, e.EXPECTED_MS] = expected_ms
             rows[:, e.RATIO] = np.log(batch.end_to_end_ms / expected_ms)
             rows[:, e.JUDGED] = (seen[batch.shape] >= SUPPORT) & ~skip
-            self._latest = shape_ms, changed
+            self._shape_ms = shape_ms
         rows[:, e.HOST] = rows[:, e.RATIO]
         sampled = []
         for block in batch.layers:
@@ -124,10 +121,9 @@ class BuildBaselines:
         plain = fit & ~batch.switched
         if some(plain):
             own_ms = batch.end_to_end_ms[plain]
-            if self._latest is not None:
-                shape_ms, changed = self._latest
-                self._change.learn(own_ms, shape_ms[plain], changed[plain])
-                own_ms = self._change.without(own_ms, changed[plain])
+            if self._shape_ms is not None:
+                self._change.learn(own_ms, self._shape_ms[plain], batch.changed[plain])
+                own_ms = self._change.without(own_ms, batch.changed[plain])
             self._end_to_end.learn(compared.points, batch.shape[plain], np.log(own_ms)[:, None])
         for block in batch.layers:
             self.lanes[block.profile].learn(batch, block, compared.points, fit[block.rows])
@@ -174,7 +170,6 @@ class BuildBaselines:
         return {
             "last_s": self._last_s,
             "cold": self._cold,
-            "last": self._change.last(),
             "levels": {str(profile): lane.levels.hot() for profile, lane in self.lanes.items()},
         }
 
@@ -192,11 +187,10 @@ class BuildBaselines:
     def restore(cls, manifest: Manifest, hot: State, heavy: State | None) -> BuildBaselines:
         self = cls(manifest)
         self._last_s, self._cold = hot["last_s"], hot["cold"]
-        self._change.follow(hot["last"])
         if heavy is None:
             return self
         self._end_to_end = ShapeBaseline.restore(heavy["end_to_end"])
-        self._change.load(heavy["change"])
+        self._change = ShapeChange.restore(heavy["change"])
         self.lanes = {
             int(profile): Lane.restore(state, self.names[int(profile)])
             for profile, state in heavy["lanes"].items()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from layerwatch.detectors.arrays import F64, Ints, State, clipped
-from layerwatch.detectors.batch import Executions
 
 #: Executions of a kind, changed or not, that what it costs rests on. As long as most are of the other kind and these are
 #: fewer, a change is taken to cost as much as all the rest, which is more than was ever seen, and no change nothing.
@@ -18,27 +17,16 @@ _KNOWN = 50
 _SETTLED = 2000
 _LEAST = 0.2  # of what the shape takes: no change costs more than the rest
 
-Last = tuple[int, tuple[tuple[str, tuple[int, ...]], ...]]
-
 
 class ShapeChange:
-    """Of one build on one instance. Index 1 is the executions whose shape or profile has changed, 0 the others."""
+    """Of one build on one instance. Index 1 is the executions whose shape or profile has changed, 0 the others.
+
+    Where a runtime does not say which those are, none has, and nothing is different for it.
+    """
 
     def __init__(self) -> None:
         self._seen = np.zeros(2, np.int64)
         self._cost_ms = np.zeros(2)  # beside what the shape takes
-        self._last: Last | None = None
-
-    def changed(self, batch: Executions) -> Ints:
-        """[n] 1 or 0, of the next executions."""
-        keys = [_key(shape) for shape in batch.shapes]
-        index, profile = batch.shape, batch.profile
-        changed = np.ones(len(batch), np.int64)
-        changed[1:] = (index[1:] != index[:-1]) | (profile[1:] != profile[:-1])
-        first = int(profile[0]), keys[index[0]]
-        changed[0] = first != self._last
-        self._last = int(profile[-1]), keys[index[-1]]
-        return changed
 
     def expected_ms(self, shape_ms: F64, changed: Ints) -> F64:
         """From what the shapes take [n]."""
@@ -68,19 +56,9 @@ class ShapeChange:
     def state(self) -> State:
         return {"seen": self._seen.tolist(), "cost_ms": self._cost_ms.tolist()}
 
-    def last(self) -> State | None:
-        """The execution that the next one is held against."""
-        return None if self._last is None else {"profile": self._last[0], "shape": self._last[1]}
-
-    def load(self, state: State) -> None:
+    @classmethod
+    def restore(cls, state: State) -> ShapeChange:
+        self = cls()
         self._seen = np.array(state["seen"], np.int64)
         self._cost_ms = np.array(state["cost_ms"], float)
-
-    def follow(self, last: State | None) -> None:
-        """Go on after this execution."""
-        if last is not None:
-            self._last = last["profile"], tuple((name, tuple(dims)) for name, dims in last["shape"])
-
-
-def _key(shape: dict[str, list[int]]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple((name, tuple(dims)) for name, dims in shape.items())
+        return self

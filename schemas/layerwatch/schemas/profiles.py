@@ -32,6 +32,7 @@ COUNTER_COLUMNS = (
 SWITCHED_PROFILE = 1  # this execution changed its context's optimization profile first
 ON_TWIN = 2  # ran on the profiled twin context
 IN_GRAPH = 4  # launched as a captured CUDA graph
+CHANGED_SHAPE = 8  # another shape or profile than its context's execution before, or its first
 
 
 class LayerBlock(msgspec.Struct, array_like=True, frozen=True):

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from layerwatch.schemas.profiles import MAX_SAMPLED, LayerBlock, ProfileBatch
+from layerwatch.schemas.profiles import CHANGED_SHAPE, MAX_SAMPLED, LayerBlock, ProfileBatch
 from layerwatch.schemas.ring import BATCH_FLAGS, SAMPLED, UNKNOWN_NS, KeyedExecution, dimensions_of
 from layerwatch.schemas.runtimes import Input, Runtime
 from layerwatch.schemas.samples import LayerSample
@@ -72,7 +72,7 @@ def columns(
     if not rows:
         return Columns({"shapes": shapes}, 0, 0)
     ends, _, executions = zip(*rows, strict=True)
-    _, _, end_to_end, host, profiles, flags, _, _, keys, *_ = zip(*executions, strict=True)
+    _, _, end_to_end, host, profiles, flags, _, since_change, keys, *_ = zip(*executions, strict=True)
     numbers: dict[bytes, int] = {}
     for key in dict.fromkeys(keys):
         numbers[key] = len(shapes)
@@ -83,7 +83,12 @@ def columns(
         "times_s": _bytes(array("d", [min(max(ns * 1e-9, start_s), end_s) for ns in ends])),
         "shape_index": _bytes(array("H", [numbers[key] for key in keys])),
         "profile_index": bytes(profiles),
-        "flags": bytes([flag & BATCH_FLAGS for flag in flags]),
+        "flags": bytes(
+            [
+                flag & BATCH_FLAGS if since else flag & BATCH_FLAGS | CHANGED_SHAPE
+                for flag, since in zip(flags, since_change, strict=True)
+            ]
+        ),
         "end_to_end_ms": _bytes(array("f", [max(ns, 1) * 1e-6 for ns in end_to_end])),
         "layers": blocks,
     }

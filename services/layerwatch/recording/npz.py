@@ -22,7 +22,7 @@ from layerwatch.recording.recording import Phase, Recording
 from layerwatch.schemas.engines import Layer, Manifest, ProfileLayers, TensorRange
 from layerwatch.schemas.errors import ConfigError
 from layerwatch.schemas.groups import group_of
-from layerwatch.schemas.profiles import COUNTER_COLUMNS, SWITCHED_PROFILE
+from layerwatch.schemas.profiles import CHANGED_SHAPE, COUNTER_COLUMNS, SWITCHED_PROFILE
 
 #: Phases in which nothing was injected that an operator should hear of.
 _HEALTHY = {
@@ -106,7 +106,7 @@ def _profiles(stem: str, archive: Arrays, who: Who, tables: list[tuple[str, str]
         engines=[manifest.engine],
         layers=layers,
         profile=profile,
-        flags=(rec[:, 6] > 0).astype(np.uint8) * np.uint8(SWITCHED_PROFILE),
+        flags=_changed(rec) | (rec[:, 6] > 0).astype(np.uint8) * np.uint8(SWITCHED_PROFILE),
     )
     return Recording(stem, [manifest], list(cut(run)), _phases(archive, rec))
 
@@ -163,11 +163,18 @@ def _run(who: Who, rec: NDArray[np.float64], archive: Arrays, **columns: Any) ->
         "profile": np.zeros(n, np.int64),
         "shape": rec[:, 2:4].astype(np.int64),
         "end_to_end_ms": rec[:, 4].astype(np.float32),
-        "flags": np.zeros(n, np.uint8),
+        "flags": _changed(rec),
         "counters": archive["gpu"] if "gpu" in archive.files else np.empty((0, len(COUNTER_COLUMNS))),
         "boot_ms": int(rec[0, 0] * 1000),
     }
     return Run(service=service, instance=instance, gpu=_GPU, **(shared | columns))
+
+
+def _changed(rec: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The flag of executions whose shape is another one than that before: one context runs them all."""
+    changed = np.ones(len(rec), bool)
+    changed[1:] = (rec[1:, 2:4] != rec[:-1, 2:4]).any(axis=1)
+    return changed.astype(np.uint8) * np.uint8(CHANGED_SHAPE)
 
 
 def _names(archive: Arrays, key: str) -> list[str]:

@@ -27,7 +27,7 @@ from layerwatch.probe import Probe
 from layerwatch.schemas.codec import Reader
 from layerwatch.schemas.control import Control
 from layerwatch.schemas.engines import Manifest
-from layerwatch.schemas.profiles import COUNTER_COLUMNS, ON_TWIN, ProfileBatch
+from layerwatch.schemas.profiles import CHANGED_SHAPE, COUNTER_COLUMNS, ON_TWIN, ProfileBatch
 from layerwatch.schemas.topics import ENGINES, PROFILES
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -168,7 +168,12 @@ def test_what_is_executed_is_told_with_its_shapes_and_layers(host: Host) -> None
     assert array("f", block.times_ms)[:LAYERS].tolist() == pytest.approx(
         [0.01 + n / 1000 for n in range(LAYERS)]
     )
-    assert set(batch.flags) == {ON_TWIN}
+    assert list(batch.flags) == [
+        ON_TWIN | CHANGED_SHAPE,
+        *4 * [ON_TWIN],
+        ON_TWIN | CHANGED_SHAPE,
+        *2 * [ON_TWIN],
+    ]
     assert (batch.state, batch.tier, batch.rate, batch.dropped, batch.gpu) == (
         "serving",
         "canary",

@@ -2,34 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from detection import DATA, MANIFEST, message, models
+from detection import DATA, models
 
-from layerwatch.detectors.batch import Executions, executions_of
 from layerwatch.detectors.pipeline import Pipeline
 from layerwatch.detectors.shape_change import ShapeChange
 from layerwatch.evaluation.shuffled import joined
 from layerwatch.recording.npz import read_npz
-
-
-def executions(shapes: list[int], profiles: list[int] | None = None) -> Executions:
-    n = len(shapes)
-    batch = message(
-        executions=n,
-        shapes=[{"x": [1, 128]}, {"x": [8, 128]}],
-        shape_index=np.array(shapes, "<u2").tobytes(),
-        profile_index=np.array(profiles or [0] * n, "u1").tobytes(),
-    )
-    return executions_of(batch, MANIFEST)
-
-
-def test_an_execution_is_held_against_the_one_before_also_of_the_last_message() -> None:
-    change = ShapeChange()
-    assert change.changed(executions([0, 0, 1, 1])).tolist() == [1, 0, 1, 0]
-    again = ShapeChange()
-    again.load(change.state())
-    again.follow(change.last())
-    for one in (change, again):
-        assert one.changed(executions([1, 1, 0], [0, 1, 1])).tolist() == [0, 1, 1]
 
 
 def learnt(changed_ms: float, unchanged_ms: float, executions: int = 400) -> ShapeChange:

@@ -15,7 +15,7 @@ from layerwatch.recording.cut import LayerTable, Run
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.engines import Manifest
 from layerwatch.schemas.errors import ConfigError
-from layerwatch.schemas.profiles import COUNTER_COLUMNS, SWITCHED_PROFILE
+from layerwatch.schemas.profiles import CHANGED_SHAPE, COUNTER_COLUMNS, SWITCHED_PROFILE
 
 #: Fewer executions teach the detectors nothing and leave none to inject into.
 _LEAST_EXECUTIONS = 1000
@@ -38,7 +38,7 @@ class Healthy:
     stretch: Ints
     shape: Ints  # [n, 2] batch and length
     profile: Ints
-    switched: NDArray[np.bool_]
+    flags: NDArray[np.uint8]  # as in a message
     end_to_end_ms: F64
     row: Ints
     layer_ms: dict[int, F32]
@@ -78,7 +78,7 @@ class Healthy:
             profile=self.profile[at],
             shape=self.shape[at],
             end_to_end_ms=self.end_to_end_ms[at].astype(np.float32),
-            flags=self.switched[at].astype(np.uint8) * np.uint8(SWITCHED_PROFILE),
+            flags=self.flags[at],
             layers=layers,
             counters=counters,
             boot_ms=1,
@@ -129,12 +129,19 @@ def healthy_of(recording: Recording) -> Healthy:
         stretch=stretch,
         shape=shape[keep],
         profile=np.concatenate([part.profile for part in parts])[keep],
-        switched=np.concatenate([part.switched for part in parts])[keep],
+        flags=np.concatenate([_flags(part) for part in parts])[keep],
         end_to_end_ms=np.concatenate([part.end_to_end_ms for part in parts])[keep],
         row=row[keep],
         layer_ms=layer_ms,
         counters=counters,
     )
+
+
+def _flags(part: Executions) -> NDArray[np.uint8]:
+    flags: NDArray[np.uint8] = (
+        np.uint8(SWITCHED_PROFILE) * part.switched + np.uint8(CHANGED_SHAPE) * part.changed
+    )
+    return flags.astype(np.uint8)
 
 
 def _stretches(recording: Recording, times_s: F64) -> Ints:

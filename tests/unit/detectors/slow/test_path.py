@@ -37,6 +37,7 @@ def message(number: int, mix: F64 = EVEN, factor: F64 | float = 1.0, host: float
         shape=shape,
         profile=np.zeros(_COUNT, np.int64),
         switched=np.zeros(_COUNT, bool),
+        changed=np.zeros(_COUNT, np.int64),
         end_to_end_ms=layers.sum(1) + 0.3 * host * np.exp(0.02 * draw.standard_normal(_COUNT)),
         layers=[LayerTimes(0, np.arange(_COUNT), layers.astype(np.float32))],
         counters=np.empty((0, 14)),
