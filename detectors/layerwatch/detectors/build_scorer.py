@@ -91,7 +91,8 @@ class BuildScorer:
         """Judge a batch; the open episode as it stands, and those that closed within the batch."""
         self._gpu.push(batch.counters)
         if len(batch.counters):
-            self._activity.update(self._gpu.latest(), self.warming_up, not self._suspicion.channels)
+            nothing_else = not set(self._suspicion.channels) - {"gpu_activity"}
+            self._activity.update(self._gpu.latest(), self.warming_up, nothing_else)
         closed: list[Episode] = []
         self.healthy = []
         if len(batch):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
-from detection import recording, signals
+from detection import recording, signals, signals_of, stage_for
 
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
@@ -15,7 +16,8 @@ from layerwatch.detectors.gpu_activity import GpuActivity
 from layerwatch.detectors.layer_watch import LayerWatch
 from layerwatch.detectors.layer_watch import Thresholds as LayerThresholds
 from layerwatch.detectors.suspicion import Suspicion
-from layerwatch.schemas.profiles import COUNTER_COLUMNS
+from layerwatch.evaluation.shuffled import joined
+from layerwatch.schemas.profiles import COUNTER_COLUMNS, ProfileBatch
 
 EXECUTIONS, LAYERS = ExecutionWatch(), LayerWatch()
 EXECUTIONS.thresholds = HostThresholds(0.7, 0.6)
@@ -112,6 +114,25 @@ def test_what_nothing_comes_of_is_what_the_instance_does(every: int) -> None:
     assert sum(found) == 16  # 30 s in all, whether in one piece or now and then
     assert found.index(True) == every - 1
     assert not any(found[16 * every :])
+
+
+def test_work_of_others_of_which_nothing_comes_is_no_reason_for_ever() -> None:
+    """Through all of an instance's detectors: that it makes suspect does not keep it from being accepted."""
+    made = recording("resnet50-h200")
+    healthy = joined(made, 2 * [phase for phase in made.phases if phase.name == "normal"], "healthy")
+
+    def beside_others(batch: ProfileBatch) -> ProfileBatch:
+        counters = np.frombuffer(batch.counters, "<f8").reshape(-1, len(COUNTER_COLUMNS)).copy()
+        counters[:, COUNTER_COLUMNS.index("sm_utilisation_pct")] = 60.0
+        return msgspec.structs.replace(batch, counters=counters.tobytes())
+
+    from_s = healthy.start_s + 15.0
+    batches = [batch if batch.window_start_s < from_s else beside_others(batch) for batch in healthy]
+    told = signals_of(stage_for(healthy), batches)
+    suspect = [signal.time_s - from_s for signal in told if "gpu_activity" in signal.suspected]
+    assert 0 < suspect[0] < 2
+    assert max(at_s for at_s in suspect if at_s < 45) < 35
+    assert told[-1].time_s - from_s > 45
 
 
 def test_while_something_is_wrong_nothing_is_accepted() -> None:
