@@ -32,8 +32,8 @@ _LEAST_LARGE, _APART_S = 2, 1.0
 #: Times as many where nobody else is on the GPU: a host that stalls between two launches shows as a slow layer, too, and
 #: three of fifty do so on a busy host with nothing wrong (a MobileNet whose host takes four times as long as its layers).
 _UNEXPLAINED = 2
-#: Share of the layers that are slower by a third and 5 us, median of 20 executions: with nothing wrong it stays under 0.06
-#: in 95 of 100, and beyond a twelfth, or a quarter at the worst, only with the counters as usual (recordings).
+#: Share of the layers that are slower by a third and 5 us, median of 20 executions: with nothing wrong it is below 0.05 in 95
+#: of 100, and above a twelfth in one or two, with the counters as usual (recordings; PCIe traffic: 0.1 to 0.5).
 _SPREAD = 1 / 12
 
 

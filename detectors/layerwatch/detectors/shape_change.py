@@ -25,40 +25,49 @@ class ShapeChange:
     """
 
     def __init__(self) -> None:
-        self._seen = np.zeros(2, np.int64)
-        self._cost_ms = np.zeros(2)  # beside what the shape takes
+        self._seen = [0, 0]
+        self._cost_ms = [0.0, 0.0]  # beside what the shape takes
 
     def expected_ms(self, shape_ms: F64, changed: Ints) -> F64:
         """From what the shapes take [n]."""
-        cost_ms = self._beside_ms(changed)
-        rarer = int(self._seen[1] < self._seen[0])
-        if self._seen[rarer] < _KNOWN:
-            cost_ms = np.where(changed == rarer, rarer * shape_ms, cost_ms)
-        return np.maximum(shape_ms + cost_ms, _LEAST * shape_ms)
+        same_ms, change_ms = self._beside_ms()
+        if self._seen[0] < min(_KNOWN, self._seen[1]):
+            same_ms = 0.0
+        costs_ms: F64 | float = change_ms
+        if self._seen[1] < min(_KNOWN, self._seen[0]):
+            costs_ms = shape_ms
+        beside_ms = np.where(changed > 0, costs_ms, same_ms)
+        return np.maximum(shape_ms + beside_ms, _LEAST * shape_ms)
 
     def without(self, end_to_end_ms: F64, changed: Ints) -> F64:
         """What the shapes alone take of latencies [n]."""
-        return np.maximum(end_to_end_ms - self._beside_ms(changed), _LEAST * end_to_end_ms)
+        same_ms, change_ms = self._beside_ms()
+        beside_ms = np.where(changed > 0, change_ms, same_ms)
+        return np.maximum(end_to_end_ms - beside_ms, _LEAST * end_to_end_ms)
 
     def learn(self, end_to_end_ms: F64, shape_ms: F64, changed: Ints) -> None:
         """Fold in healthy executions [n], whose shapes should take `shape_ms`."""
         rest_ms = clipped(end_to_end_ms - shape_ms, shape_ms)
-        counts = np.bincount(changed, minlength=2)
-        sums = np.bincount(changed, rest_ms, minlength=2)
-        self._seen += counts
-        self._cost_ms += (sums - counts * self._cost_ms) / np.clip(self._seen, 1, _SETTLED)
+        changes, changed_ms = int(np.add.reduce(changed)), float(rest_ms @ changed)
+        self._fold(0, len(changed) - changes, float(np.add.reduce(rest_ms)) - changed_ms)
+        self._fold(1, changes, changed_ms)
 
-    def _beside_ms(self, changed: Ints) -> F64:
+    def _fold(self, kind: int, executions: int, sum_ms: float) -> None:
+        if executions:
+            self._seen[kind] += executions
+            wrong_ms = sum_ms - executions * self._cost_ms[kind]
+            self._cost_ms[kind] += wrong_ms / min(self._seen[kind], _SETTLED)
+
+    def _beside_ms(self) -> tuple[float, float]:
         """A change makes nothing cheaper: where it seems to, what the shapes take is not known well yet."""
-        ascending = self._cost_ms[1] > self._cost_ms[0]
-        return self._cost_ms[changed] if ascending else np.zeros(len(changed))
+        same_ms, change_ms = self._cost_ms
+        return (same_ms, change_ms) if change_ms > same_ms else (0.0, 0.0)
 
     def state(self) -> State:
-        return {"seen": self._seen.tolist(), "cost_ms": self._cost_ms.tolist()}
+        return {"seen": list(self._seen), "cost_ms": list(self._cost_ms)}
 
     @classmethod
     def restore(cls, state: State) -> ShapeChange:
         self = cls()
-        self._seen = np.array(state["seen"], np.int64)
-        self._cost_ms = np.array(state["cost_ms"], float)
+        self._seen, self._cost_ms = list(state["seen"]), list(state["cost_ms"])
         return self

@@ -16,10 +16,8 @@ from layerwatch.detectors.ring import Ring
 _FOREST_WIDEST = 3.0  # times the largest healthy value: the forest alone is blind to how far out a window is
 _FOREST_LEAST = 12.0
 _FOREST_WINDOWS = 3
-_FELT, _FELT_SHARE = (
-    0.2,
-    0.2,
-)  # log units by which so many of a window's executions are longer than their shapes explain
+#: Log units by which so many of a window's executions are longer than their shapes explain.
+_FELT, _FELT_SHARE = 0.2, 0.2
 _BLOCK_S, _BLOCK_EXECUTIONS = 1.0, 10
 _SURPRISE = 8.0  # healthy errors
 _SURPRISE_EFFECT = 0.45  # log units
