@@ -61,12 +61,13 @@ class Bed:
         finally:
             child.stop()
 
-    def metric(self, service: str, name: str) -> float:
-        """Sum of a metric's samples on a service's /metrics; 0 where there is none."""
+    def metric(self, service: str, name: str, **labels: str) -> float:
+        """Sum of a metric's samples with these labels on a service's /metrics; 0 where there is none."""
         with urllib.request.urlopen(self._url(service, "metrics"), timeout=10) as answer:
             text = answer.read().decode()
         families = text_string_to_metric_families(text)
-        return sum(s.value for family in families for s in family.samples if s.name == name)
+        samples = [s for family in families for s in family.samples if s.name == name]
+        return sum(s.value for s in samples if labels.items() <= s.labels.items())
 
     def producer(self) -> Producer:
         return kafka.producer(self.settings, linger_ms=20)
