@@ -11,6 +11,7 @@ from layerwatch.detectors.ring import Ring
 from layerwatch.schemas.profiles import COUNTER_COLUMNS
 
 _WARM_UP = 20  # samples, 0.1 to 1 s apart
+_CLOCKS = [COUNTER_COLUMNS.index("sm_clock_mhz"), COUNTER_COLUMNS.index("memory_clock_mhz")]
 _COVERS_S, _ENOUGH, _MOST = 0.1, 3, 5  # a sample tells of the time before it; so many tell of an episode
 
 
@@ -54,7 +55,7 @@ class GpuCounters:
     def learn(self) -> None:
         """What was seen so far is usual, if it is enough."""
         if len(self._ring) >= _WARM_UP:
-            self._usual = _medians(self._ring.last(len(self._ring)))
+            self._usual = _at(self._ring.last(len(self._ring)), 0.5)
 
     def latest(self) -> F64:
         """The readings kept, rows of `COUNTER_COLUMNS`, newest last."""
@@ -74,7 +75,9 @@ class GpuCounters:
         newest = rows[-min(max(_ENOUGH, (len(rows) + 1) // 2), _MOST) :]
         if self._usual is None or not len(rows):
             return None
-        return GpuView(self._usual, _at(newest, 0.75))
+        now = _at(newest, 0.75)
+        now[_CLOCKS] = _at(newest, 0.25)[_CLOCKS]  # throttling comes and goes, too, and lowers
+        return GpuView(self._usual, now)
 
     def seen_since(self, onset_s: float) -> int | None:
         """Samples since an onset; None where counters do not come at all."""
@@ -98,10 +101,6 @@ class GpuCounters:
         self = cls()
         self._ring, self._usual = Ring.restore(state["ring"]), state["usual"]
         return self
-
-
-def _medians(rows: F64) -> F64:
-    return _at(rows, 0.5)
 
 
 def _at(rows: F64, quantile: float) -> F64:

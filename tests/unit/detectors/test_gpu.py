@@ -38,3 +38,13 @@ def test_a_pause_between_onset_and_trouble_hides_nothing() -> None:
     view = counters.view(10.0, 13.2)
     assert view is not None
     assert view.at("pcie_rx_mib_s") == 53_000
+
+
+def test_a_clock_that_is_lowered_now_and_then_is_low() -> None:
+    counters = usual()
+    throttled = readings(10.0, *6 * [500.0])
+    throttled[:, COUNTER_COLUMNS.index("sm_clock_mhz")] = [1980, 1300, 1980, 1300, 1300, 1980]
+    counters.push(throttled)
+    view = counters.view(9.9, 10.6)
+    assert view is not None
+    assert view.at("sm_clock_mhz") == 1300
