@@ -14,11 +14,13 @@ from checks import assert_alerts_survived
 from stack import (
     RECOVERY_S,
     RESNET,
+    SHAPE_JUMP,
     Service,
     alerts,
     load,
     offline,
     patient_settings,
+    read,
     running,
     send,
     send_manifests,
@@ -29,6 +31,7 @@ from stack import (
 from waiting import alive, wait_until
 
 from layerwatch.broker.local import LocalBroker
+from layerwatch.hosting import kafka, topics
 from layerwatch.hosting.child import Child
 from layerwatch.hosting.environment import environment
 from layerwatch.hosting.settings import Settings
@@ -36,6 +39,7 @@ from layerwatch.hosting.supervise import Supervisor
 from layerwatch.hosting.watchdog import STUCK
 from layerwatch.recording.recording import Recording
 from layerwatch.schemas.alerts import Alert
+from layerwatch.schemas.topics import PROFILES
 
 pytestmark = pytest.mark.kafka
 
@@ -120,6 +124,46 @@ def test_asked_to_stop_while_records_flow_it_loses_nothing_and_leaves_the_group_
     got = alerts(settings, "stopped")
     assert_alerts_survived(expected.alerts, got)
     assert [_essence(a) for a in without_repeats(got)] == [_essence(a) for a in expected.alerts]
+
+
+def test_it_ends_well_though_another_joins_while_it_stops(own_broker: LocalBroker, tmp_path: Path) -> None:
+    """The group is about to deal partitions anew when this one, which waits for an engine, is asked to stop."""
+    waiting, known = _of_an_unknown_engine("waiting"), load(SHAPE_JUMP, "known", "known-0")
+    patient = {
+        "silence_s": 3600,
+        "checkpoint_s": 60,
+        "manifest_wait_s": 10_000,
+    }  # not written before it stops
+    settings = patient_settings(own_broker, tmp_path / "leaves", processor=patient)
+    leaves = Service("processor", settings)
+    joins = Service("processor", patient_settings(own_broker, tmp_path / "joins"))
+    topics.ensure(settings)
+    with running(leaves):
+        leaves.wait_ready()
+        send(settings, known)
+        wait_for_ends(settings, "known", offline(known))
+        _timings_only(settings, waiting)
+        leaves.ask_to_stop()
+        with running(joins):
+            wait_until(
+                lambda: "it is rebalancing" in leaves.log.read_text(), "it is told of the other", RECOVERY_S
+            )
+            send_manifests(settings, waiting.manifests)
+            assert leaves.wait(RECOVERY_S) == 0
+            in_work = {record.partition for record in read(settings, PROFILES) if record.key == b"waiting-0"}
+            assert in_work <= _committed(settings), "what it had in work is acknowledged"
+            joins.wait_ready()
+            wait_for_ends(settings, "waiting", offline(waiting))
+
+
+def _committed(settings: Settings) -> set[int]:
+    """Partitions of the profiles of which processors have acknowledged records."""
+    admin = kafka.admin(settings)
+    try:
+        offsets = admin.list_group_offsets("layerwatch-processor")["layerwatch-processor"]
+    finally:
+        admin.close()
+    return {tp.partition for tp, at in offsets.items() if tp.topic == PROFILES and at.offset > 0}
 
 
 def _essence(alert: Alert) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ acknowledged is its word alone.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -42,6 +43,12 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = _FETCH_WAIT_MS  # read when it starts
         return consumer
 
+    def close(self) -> None:
+        """Called when partitions change hands while the process stops, which closes the consumer once all is committed.
+
+        faust's closes it at once, from another thread, and the last commit then tries again without end.
+        """
+
     async def starts(self, partitions: set[Any]) -> dict[Any, int]:
         """Where reading starts: at what is committed, or at the first record there is."""
         starts: dict[Any, int] = await self.call_thread(self._starts, partitions)
@@ -63,6 +70,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         self._positions: Positions = self.transport.positions
         self._sought: dict[Any, int] = {}
         self._follows: dict[Any, int] = {}  # the offset after the last one that was fetched
+        self._all_committed = asyncio.Event()  # for the last time: this process stops
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -143,6 +151,20 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
             log.warning("%s/%d starts anew at %d: was the topic created again?", *partition, offset)
             self._positions.begin(partition, offset)
             self._committed_offset[tp] = None
+
+    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        """When this process stops, the group waits for its last commit: afterwards it would be refused."""
+        if self.app.should_stop:
+            await self._all_committed.wait()
+        else:
+            await super().on_partitions_revoked(revoked)
+
+    async def on_stop(self) -> None:
+        """Before the thread stops."""
+        try:
+            await super().on_stop()
+        finally:
+            self._all_committed.set()
 
     async def wait_empty(self) -> None:
         """Until all that was taken up is done, and acknowledged: before partitions or the process go."""
