@@ -198,6 +198,14 @@ class BuildScorer:
             if not self.warming_up:
                 self.healthy.append((self._windows.healthy_window, self._windows.healthy_levels))
             return True
+        found = self.episode.findings
+        hit = (
+            hit
+            or self._executions.lingers(found, rows)
+            or self._layers.lingers(
+                found, layers, self._gpu.clock_drop(), all_sampled, self._activity.unusual
+            )
+        )
         self._follow(self.episode, batch, compared, a, b, findings, hit, time_s)
         return False
 

@@ -40,6 +40,7 @@ _SETTLING_S = 2.0  # the cause is looked at again for so long after opening, the
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
 _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
+_PAUSE = 0.25  # of what has lasted: a pause that is no end, as long as the other limits allow
 _SINGLE = {"spikes", "host_tail", "end_to_end_tail"}  # channels that single executions set off
 _ODD = {"isolation_forest", "forecast"}  # they find windows odd, for whatever reason
 _RARE = 10  # executions to one slow one, or more: there is nothing to see between them
@@ -151,7 +152,8 @@ class OpenEpisode:
         if rarity := self._rarity:
             return self.quiet_executions > _RARE_QUIET * rarity or quiet_s > _RARE_QUIET_S
         rare = bool({"layer_slice", "profile_switch"} & set(self.findings)) and self.hits < 3
-        least_s = _QUIET_S[1] if rare else min(max(interval_s, _QUIET_S[0]), _QUIET_S[1])
+        pause_s = _PAUSE * (self.last_hit_s - self.onset_s)
+        least_s = _QUIET_S[1] if rare else min(max(interval_s, pause_s, _QUIET_S[0]), _QUIET_S[1])
         if "profile_switch" in self.findings:
             least_s = _SWITCH_QUIET_S
         unseen = set(self.findings) <= _LAYERS and self.quiet_sampled <= _QUIET_SAMPLED

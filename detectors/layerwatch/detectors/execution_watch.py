@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
 
 from layerwatch.detectors import learned
-from layerwatch.detectors.arrays import F64, Bools, State, clipped, median
+from layerwatch.detectors.arrays import F64, Bools, State, clipped, median, some
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.rare_scan import RareScan
 from layerwatch.detectors.ring import Ring
@@ -29,8 +30,12 @@ _DRIFT_EXECUTIONS = 2000
 _LAYERS_UNKNOWN = (
     0.1  # log units by which layers alone may vary: where they are known, that is no part of HOST
 )
+_SLOW = 0.4  # log units above the threshold of the host part: whatever the layers are
 _SPIKE = 1.4  # log units: four times as long as its shape should take
 _RATE_FLOOR = 5e-4  # healthy spikes of the host part come in clusters
+#: What is open goes on until it is so far below the thresholds, which are 0.2 and more above what is healthy (log units):
+#: a trouble about as large as a threshold would open and close all the time.
+_LINGERING = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class ExecutionWatch:
         host = rows[:, HOST] - level
         beyond = self.thresholds.host + (0.0 if sampled_all else _LAYERS_UNKNOWN)
         hits = judged & ((host > beyond) | self._locally(rows, host, sampled_all))
-        slow = judged & (rows[:, RATIO] - level > self.thresholds.host + 0.4)
+        slow = judged & (rows[:, RATIO] - level > self.thresholds.host + _SLOW)
         spikes = judged & (rows[:, RATIO] - level > _SPIKE)
         rows[:, HIT] = hits | slow
         self.ring.push(rows)
@@ -74,6 +79,18 @@ class ExecutionWatch:
             self._switched(rows),
         ]
         return [finding for finding in findings if finding is not None]
+
+    def lingers(self, channels: Container[str], rows: F64) -> bool:
+        """Whether the latest executions, rows of the ring, still show what these channels found, if a little less of it."""
+        if self.thresholds is None:
+            return False
+        judged = rows[rows[:, JUDGED] > 0]
+        drift, host = max(self.drift, 0.0), self.thresholds.host - _LINGERING
+        if "host_tail" in channels and some(judged[:, HOST] - drift > host):
+            return True
+        if "end_to_end_tail" in channels and some(judged[:, RATIO] - drift > host + _SLOW):
+            return True
+        return "host_level" in channels and self._level_now() > self.thresholds.level - _LINGERING
 
     def learn(self, rows: F64) -> None:
         """Fold in executions that were judged and found healthy."""
@@ -115,16 +132,19 @@ class ExecutionWatch:
         return local & (host > self.thresholds.host - 0.10)
 
     def _level(self) -> Finding | None:
+        level = self._level_now()
+        if self.thresholds is None or level <= self.thresholds.level:
+            return None
+        onset_s = float(self.ring.last(_LEVEL_WINDOW)[_LEVEL_WINDOW // 2, TIME])
+        return Finding("host_level", level, self.thresholds.level, onset_s)
+
+    def _level_now(self) -> float:
+        """Of the host part, over the latest executions; 0 while there are too few."""
         rows = self.ring.last(_LEVEL_WINDOW)
-        if len(rows) < _LEVEL_WINDOW or self.thresholds is None:
-            return None
         known = rows[rows[:, JUDGED] > 0, HOST]
-        if len(known) < _LEVEL_WINDOW // 2:
-            return None
-        level = median(known) - max(self.drift, 0.0)
-        if level <= self.thresholds.level:
-            return None
-        return Finding("host_level", level, self.thresholds.level, float(rows[_LEVEL_WINDOW // 2, TIME]))
+        if len(rows) < _LEVEL_WINDOW or len(known) < _LEVEL_WINDOW // 2:
+            return 0.0
+        return median(known) - max(self.drift, 0.0)
 
     def _switched(self, rows: F64) -> Finding | None:
         """Most of the latest switches of a context's optimization profile were spikes, one of them on a known shape."""

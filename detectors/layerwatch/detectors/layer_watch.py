@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Container
 from dataclasses import astuple, dataclass
 
 import numpy as np
 
 from layerwatch.detectors import learned
-from layerwatch.detectors.arrays import F64, State, clipped, median
+from layerwatch.detectors.arrays import F64, State, clipped, median, some
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.ring import Ring
 from layerwatch.detectors.scan import MAX_AGE_S, SPARSE_AGE_S, Scan
@@ -21,7 +22,8 @@ TIME, SLICE, COMMON, TOTAL, EXCESS, SPREAD, JUDGED, HIT = range(8)
 #: Healthy sampled executions that thresholds are learnt from: first ones, where few are sampled, and final ones.
 _FIRST, _WARM_UP = 60, 300
 _KEPT = 192  # the windows below, and the context of a cause
-_COMMON_WINDOW, _TOTAL_WINDOW = 20, 50
+#: Channels of levels: what they look at, over so many of the latest sampled executions.
+_WINDOWS = {"layers_common": (COMMON, 20), "layers_sum": (TOTAL, 50), "layers_spread": (SPREAD, 20)}
 _SPARSE = 0.4  # where fewer executions are sampled, windows are this part as long
 _DRIFT_EXECUTIONS = 2000
 #: Of the recordings' 35 524 healthy executions one has a slice of a quarter, and none one of three eighths.
@@ -35,6 +37,9 @@ _UNEXPLAINED = 2
 #: Share of the layers that are slower by a third and 5 us, median of 20 executions: with nothing wrong it is below 0.05 in 95
 #: of 100, and above a twelfth in one or two, with the counters as usual (recordings; PCIe traffic: 0.1 to 0.5).
 _SPREAD = 1 / 12
+#: What is open goes on until it is below this part of the thresholds: a trouble about as large as one would open and close
+#: all the time.
+_LINGERING = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,29 +112,49 @@ class LayerWatch:
             if result
             else []
         )
-        scale = 1.0 if sampled_all else _SPARSE
-        levels = (
-            (
-                "layers_common",
-                COMMON,
-                self._common_drift,
-                self.thresholds.common,
-                int(_COMMON_WINDOW * scale),
-            ),
-            ("layers_sum", TOTAL, self._total_drift, self.thresholds.total, int(_TOTAL_WINDOW * scale)),
+        levels = [self._level(channel, sampled_all, clock_drop) for channel in self._levels(somebody_else)]
+        return findings + [level for level in levels if level is not None]
+
+    def lingers(
+        self,
+        channels: Container[str],
+        rows: F64,
+        clock_drop: float,
+        sampled_all: bool,
+        somebody_else: bool = False,
+    ) -> bool:
+        """Whether the latest executions still show what these channels found, if a little less of it; the rest as in `step`."""
+        if self.thresholds is None or not len(rows):
+            return False
+        if "layer_slice" in channels and some(rows[:, SLICE] > _LINGERING * self.thresholds.share):
+            return True
+        return any(
+            self._level(channel, sampled_all, clock_drop, _LINGERING)
+            for channel in self._levels(somebody_else)
+            if channel in channels
         )
-        for channel, column, drift, threshold, window in levels:
-            latest = self.ring.last(window)
-            level = median(latest[:, column]) - max(drift, 0.0) - clock_drop
-            if len(latest) == window and level > threshold:
-                findings.append(Finding(channel, level, threshold, float(latest[window // 2, TIME])))
-        if somebody_else:
-            window = int(_COMMON_WINDOW * scale)
-            latest = self.ring.last(window)
-            spread = median(latest[:, SPREAD])
-            if len(latest) == window and spread > _SPREAD:
-                findings.append(Finding("layers_spread", spread, _SPREAD, float(latest[window // 2, TIME])))
-        return findings
+
+    def _levels(self, somebody_else: bool) -> list[str]:
+        """Channels of levels; that of many slower layers is for what somebody else does."""
+        return [channel for channel in _WINDOWS if somebody_else or channel != "layers_spread"]
+
+    def _level(self, channel: str, sampled_all: bool, clock_drop: float, part: float = 1.0) -> Finding | None:
+        """What the median of the latest sampled executions shows; beyond this part of the threshold only."""
+        assert self.thresholds is not None
+        column, whole = _WINDOWS[channel]
+        window = whole if sampled_all else int(whole * _SPARSE)
+        latest = self.ring.last(window)
+        if len(latest) < window:
+            return None
+        level = median(latest[:, column])
+        threshold = _SPREAD
+        if channel == "layers_common":
+            level, threshold = level - max(self._common_drift, 0.0) - clock_drop, self.thresholds.common
+        elif channel == "layers_sum":
+            level, threshold = level - max(self._total_drift, 0.0) - clock_drop, self.thresholds.total
+        if level <= part * threshold:
+            return None
+        return Finding(channel, level, threshold, float(latest[window // 2, TIME]))
 
     def learn(self, rows: F64, sampled_all: bool) -> None:
         """Fold in sampled executions that were judged and found healthy."""

@@ -48,3 +48,14 @@ def test_a_step_stays_one_when_its_windows_are_found_odd(channels: list[str], st
     episode = OpenEpisode.open("i", "sha256:1", findings, 100.0)
     episode.note(findings, True, 32, 3, 100.0)
     assert episode.is_step is step
+
+
+@pytest.mark.parametrize(("lasted_s", "over_after_s"), [(1.0, 0.6), (4.0, 1.1), (8.0, 2.1), (3600.0, 2.1)])
+def test_a_pause_is_an_end_the_later_the_longer_it_has_lasted(lasted_s: float, over_after_s: float) -> None:
+    finding = Finding("host_level", 1.0, 0.5, 100.0)
+    episode = OpenEpisode.open("i", "sha256:1", [finding], 100.0)
+    for share in range(101):
+        episode.note([finding], True, 32, 0, 100.0 + lasted_s * share / 100)
+    episode.note([], False, 200, 0, 100.0 + lasted_s + over_after_s - 0.2)
+    assert not episode.over(100.0 + lasted_s + over_after_s - 0.2)
+    assert episode.over(100.0 + lasted_s + over_after_s)

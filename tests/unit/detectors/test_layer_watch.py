@@ -46,3 +46,27 @@ def test_many_slower_layers_are_trouble_while_the_counters_show_somebody_else(
 ) -> None:
     findings = watch.step(rows(20, 5.0, spread=spread), 0.0, True, somebody_else=somebody_else)
     assert [finding.channel for finding in findings] == ["layers_spread"] * found
+
+
+@pytest.mark.parametrize(
+    ("channel", "columns", "lingers"),
+    [
+        ("layer_slice", {"slices": 0.2}, True),  # a quarter is one
+        ("layer_slice", {"slices": 0.15}, False),
+        ("layers_common", {"slices": 0.2}, False),  # found by another channel
+        ("layers_spread", {"spread": 0.07}, True),
+        ("layers_spread", {"spread": 0.05}, False),
+    ],
+)
+def test_what_is_open_goes_on_until_it_is_well_below_its_threshold(
+    watch: LayerWatch, channel: str, columns: dict[str, float], lingers: bool
+) -> None:
+    latest = rows(20, 5.0, **columns)
+    assert watch.step(latest, 0.0, True, somebody_else=True) == []
+    assert watch.lingers({channel}, latest, 0.0, True, somebody_else=True) is lingers
+
+
+def test_many_slower_layers_linger_only_while_somebody_else_is_there(watch: LayerWatch) -> None:
+    latest = rows(20, 5.0, spread=0.07)
+    watch.step(latest, 0.0, True)
+    assert not watch.lingers({"layers_spread"}, latest, 0.0, True)
