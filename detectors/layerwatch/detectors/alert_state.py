@@ -7,7 +7,7 @@ import math
 
 import msgspec
 
-from layerwatch.schemas.alerts import SEVERITIES, Alert, Impact, Sampling
+from layerwatch.schemas.alerts import SEVERITIES, Alert, Impact, Sampling, trouble_of
 from layerwatch.schemas.signals import Episode, Signal
 from layerwatch.schemas.times import rfc3339
 
@@ -57,6 +57,10 @@ class AlertState(msgspec.Struct):
     @property
     def cause(self) -> str:
         return self.worst.episode.causes[0].cause
+
+    @property
+    def trouble(self) -> str:
+        return trouble_of(self.kind, self.worst.episode.causes)
 
     def is_same(self, episode: Episode, engine: str) -> bool:
         """Whether an episode on another instance is the same trouble: of a kind, for one reason, and felt or not.

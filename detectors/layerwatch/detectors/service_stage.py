@@ -164,15 +164,14 @@ class ServiceStage:
 
     def _ask_for_page(self, alert: AlertState) -> None:
         """When an alert first is a warning, and again if it was held back and has grown large."""
-        if (
-            alert.paged
-            or alert.severity == "info"
-            or (alert.held and not is_large(alert.severity, alert.impact))
-        ):
-            return
+        budget = self._state.budget
         time_s = max(s.episode.updated_s for s in alert.showing.values())
-        alert.held = self._state.budget.ask(alert.kind, alert.severity, alert.impact, time_s)
-        alert.paged = not alert.held
+        may_ask = alert.severity != "info" and (not alert.held or is_large(alert.severity, alert.impact))
+        if may_ask and not alert.paged:
+            alert.held = budget.ask(alert.kind, alert.trouble, alert.severity, alert.impact, time_s)
+            alert.paged = not alert.held
+        if alert.paged:
+            budget.seen(alert.trouble, time_s)
 
     def _fell_silent(self, instance: _Instance, waited_s: float) -> list[Alert]:
         signal = instance.signal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from layerwatch.schemas.codec import Reader
@@ -115,6 +117,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="
     runbook_url: str | None = None
     history_url: str | None = None
     fleet: int | None = None  # instances of the service that are known
+
+
+def trouble_of(kind: str, causes: Sequence[Cause]) -> str:
+    """What a person takes for the same trouble of a service: its leading cause, or its kind where that is unknown."""
+    cause = causes[0].cause if causes else "unknown"
+    return kind if cause == "unknown" else cause
 
 
 ALERT_READER: Reader[Alert] = Reader(Alert, json=True)

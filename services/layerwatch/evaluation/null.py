@@ -82,7 +82,9 @@ def null_months(
         for block, (paged, told) in enumerate(_run(watch, levels)):
             for service in np.flatnonzero(paged).tolist():
                 pages += 1
-                after_cap += not budgets[service].ask("precursor", "warning", _UNFELT, block * _BLOCK_S)
+                after_cap += not budgets[service].ask(
+                    "precursor", "precursor", "warning", _UNFELT, block * _BLOCK_S
+                )
             info += int(told.sum())
             if block % 100 == 0:
                 progress(done + block)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from layerwatch.schemas.alerts import SEVERITIES, Alert
+from layerwatch.schemas.alerts import SEVERITIES, Alert, trouble_of
 from layerwatch.schemas.decisions import Decision
 
 Event = Literal["firing", "updated", "resolved"]
@@ -73,13 +73,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.incident}-{self.number}"
 
 
-def trouble_of(alert: Alert) -> str:
-    """What parts one incident of a service from another."""
-    cause = alert.causes[0].cause if alert.causes else "unknown"
-    return alert.kind if cause == "unknown" else cause
-
-
 def incident_id(alert: Alert) -> str:
     """The same whenever it is read again, and short enough for any service's key."""
-    text = f"{alert.service}\n{trouble_of(alert)}\n{alert.id}"
+    text = f"{alert.service}\n{trouble_of(alert.kind, alert.causes)}\n{alert.id}"
     return "i-" + hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -18,9 +18,8 @@ from layerwatch.notify.incident import (
     Notice,
     ServiceState,
     incident_id,
-    trouble_of,
 )
-from layerwatch.schemas.alerts import SEVERITIES, Alert
+from layerwatch.schemas.alerts import SEVERITIES, Alert, trouble_of
 from layerwatch.schemas.decisions import Decision
 from layerwatch.schemas.times import unix_s
 
@@ -108,9 +107,15 @@ def _incident_of(state: ServiceState, alert: Alert) -> Incident | None:
     if alert.id in state.over or alert.status != "firing" or alert.severity not in _TOLD:
         return None
     for incident in state.incidents.values():
-        if incident.trouble == trouble_of(alert):
+        if incident.trouble == trouble_of(alert.kind, alert.causes):
             return incident
-    return Incident(id=incident_id(alert), trouble=trouble_of(alert), opened_s=-1.0, alerts={}, reached={})
+    return Incident(
+        id=incident_id(alert),
+        trouble=trouble_of(alert.kind, alert.causes),
+        opened_s=-1.0,
+        alerts={},
+        reached={},
+    )
 
 
 def _with_alert(incident: Incident, alert: Alert, time_s: float) -> Incident:
@@ -198,7 +203,7 @@ def _gist(incident: Incident, state: ServiceState) -> str:
     """
     alerts = incident.alerts.values()
     instances = sorted({name for alert in alerts for name in alert.instances})
-    causes = sorted({trouble_of(alert) for alert in alerts})
+    causes = sorted({trouble_of(alert.kind, alert.causes) for alert in alerts})
     decided = sorted({f"{decision.action}:{decision.mode}" for decision in _decisions_on(incident, state)})
     return " ".join([incident.severity, *instances, *causes, *decided])
 

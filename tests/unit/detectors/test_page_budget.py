@@ -16,7 +16,8 @@ DAY_S = 86_400.0
 
 
 def pages(budget: PageBudget, kind: str, impact: Impact, count: int, at_s: float = 0.0) -> int:
-    return sum(budget.ask(kind, "warning", impact, at_s) == "" for _ in range(count))
+    """Of so many troubles, each another one."""
+    return sum(budget.ask(kind, f"cause {k}", "warning", impact, at_s) == "" for k in range(count))
 
 
 def test_small_troubles_page_twenty_times_at_once_and_then_twice_a_day() -> None:
@@ -28,7 +29,7 @@ def test_small_troubles_page_twenty_times_at_once_and_then_twice_a_day() -> None
 def test_what_hurts_requests_badly_always_pages() -> None:
     budget = PageBudget()
     assert pages(budget, "layer_latency", LARGE, 100) == 100
-    assert budget.ask("layer_latency", "critical", SMALL, 0.0) == ""
+    assert budget.ask("layer_latency", "gpu_contention", "critical", SMALL, 0.0) == ""
     assert pages(budget, "host_gap", SMALL, 1) == 0
 
 
@@ -41,9 +42,30 @@ def test_the_slow_path_never_takes_the_pages_of_the_fast_one() -> None:
 
 def test_a_month_of_noise_on_the_slow_path_is_a_page_a_week() -> None:
     budget = PageBudget()
-    told = [budget.ask("precursor", "warning", SMALL, hour * 3600.0) for hour in range(30 * 24)]
+    told = [budget.ask("precursor", "precursor", "warning", SMALL, hour * 3600.0) for hour in range(30 * 24)]
     assert told.count("") in (5, 6)
     assert "the slow path has had its 4 pages a month" in told
+
+
+def test_what_comes_back_within_five_minutes_takes_no_further_page() -> None:
+    stage = ServiceStage("s", 15.0)
+    out: list[Alert] = []
+    for k in range(60):  # a minute apart
+        comes = episode(f"e{k}", kind="host_gap", cause="host_starvation", at_s=60.0 * k, impact=SMALL)
+        goes = msgspec.structs.replace(comes, closed_s=comes.updated_s + 5, updated_s=comes.updated_s + 5)
+        out += stage.update(signal("i", 2 * k, [comes], time_s=comes.updated_s), 0.0)
+        out += stage.update(signal("i", 2 * k + 1, [goes], time_s=goes.updated_s), 0.0)
+    assert {alert.severity for alert in out} == {"warning"}
+    other = episode("other", kind="host_gap", cause="profile_switch", at_s=3600.0, impact=SMALL)
+    assert stage.update(signal("i", 200, [other]), 0.0)[0].severity == "warning"
+
+
+def test_what_comes_back_later_takes_a_page_each_time() -> None:
+    budget, told = PageBudget(), []
+    for k in range(21):
+        told.append(budget.ask("host_gap", "host_starvation", "warning", SMALL, 400.0 * k))
+        budget.seen("host_starvation", 400.0 * k + 99.0)
+    assert told == [""] * 20 + ["the service has had its 60 pages a month"]
 
 
 def test_a_clock_that_goes_back_earns_nothing() -> None:
