@@ -103,7 +103,7 @@ class BuildScorer:
                 b = min(a + _CHUNK, len(batch))
                 healthy[a:b] = self._judge(batch, compared, a, b, models)
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
-            learnt_from = healthy & (not self._baselines.doubtful)
+            learnt_from = healthy & (not (self._baselines.doubtful or self._executions.doubtful))
             if self._baselines.learn(batch, compared, learnt_from, calm=self.episode is None):
                 self._gpu.learn()  # other instances' usual counters were a start and no more
             self._feed_slow(batch, compared, healthy, models)

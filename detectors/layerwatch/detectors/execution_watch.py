@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -21,6 +21,10 @@ TIME, HOST, RATIO, JUDGED, SWITCHED, END_TO_END_MS, EXPECTED_MS, HIT = range(8)
 _WARM_UP = 400
 _KEPT = 192  # afterwards: the windows below, and the context of a cause
 _LEVEL_WINDOW = 50
+_RAISED_EXECUTIONS, _RAISED_S = (
+    150,
+    1.5,
+)  # a level that is raised by less is believed when it has lasted for both
 _LOCAL_WINDOW = 40
 _LOCAL_CONTRAST = 0.60  # log units over the latest 40 executions
 _SWITCH_RATIO = 1.0  # log units: a switch of profile that costs 2.7x
@@ -35,13 +39,14 @@ _SPIKE = 1.4  # log units: four times as long as its shape should take
 _RATE_FLOOR = 5e-4  # healthy spikes of the host part come in clusters
 #: What is open goes on until it is so far below the thresholds, which are 0.2 and more above what is healthy (log units):
 #: a trouble about as large as a threshold would open and close all the time.
-_LINGERING = 0.2
+_LINGERING, _LEVEL_LINGERING = 0.2, 0.06
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     host: float
     level: float
+    raised: float
 
 
 class ExecutionWatch:
@@ -55,6 +60,13 @@ class ExecutionWatch:
         self._end_to_end = Scan(_RATE_FLOOR)
         self._spikes = RareScan()
         self._switches = Ring(_SWITCHES, 2)
+        self._raised_s: float | None = None  # since when the level has been raised
+        self._raised = 0  # executions since then
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the level is raised and it is not known yet whether that lasts: learning it would explain it away."""
+        return self._raised_s is not None
 
     def step(self, rows: F64, sampled_all: bool) -> list[Finding]:
         """Judge executions, rows of the ring without HIT (filled in here). [] while warming up."""
@@ -75,7 +87,7 @@ class ExecutionWatch:
             _scan_finding("host_tail", self._host.push(rows[:, TIME], hits)),
             _scan_finding("end_to_end_tail", self._end_to_end.push(rows[:, TIME], slow)),
             _scan_finding("spikes", self._spikes.push(rows[:, TIME], spikes)),
-            self._level(),
+            self._level(len(rows)),
             self._switched(rows),
         ]
         return [finding for finding in findings if finding is not None]
@@ -90,7 +102,7 @@ class ExecutionWatch:
             return True
         if "end_to_end_tail" in channels and some(judged[:, RATIO] - drift > host + _SLOW):
             return True
-        return "host_level" in channels and self._level_now() > self.thresholds.level - _LINGERING
+        return "host_level" in channels and self._level_now() > self.thresholds.raised - _LEVEL_LINGERING
 
     def learn(self, rows: F64) -> None:
         """Fold in executions that were judged and found healthy."""
@@ -111,13 +123,14 @@ class ExecutionWatch:
         self._end_to_end.clear()
         self._spikes.clear()
         self._switches.clear()
+        self._raised_s, self._raised = None, 0
 
     def _warm_up(self) -> None:
         judged = self.ring.last(len(self.ring))
         host = judged[judged[:, JUDGED] > 0, HOST]
         if len(host) < _WARM_UP:
             return
-        self.thresholds = Thresholds(learned.host_tail(host), learned.host_level(host))
+        self.thresholds = Thresholds(learned.host_tail(host), *learned.host_levels(host))
         self.ring.shrink(_KEPT)
         hits = host > self.thresholds.host
         self._host.warm_up(hits)
@@ -131,12 +144,20 @@ class ExecutionWatch:
         local: Bools = rows[:, HOST] - median(recent[:, HOST]) > _LOCAL_CONTRAST
         return local & (host > self.thresholds.host - 0.10)
 
-    def _level(self) -> Finding | None:
-        level = self._level_now()
-        if self.thresholds is None or level <= self.thresholds.level:
+    def _level(self, executions: int) -> Finding | None:
+        assert self.thresholds is not None
+        level, latest = self._level_now(), self.ring.last(_LEVEL_WINDOW)
+        if level <= self.thresholds.raised:
+            self._raised_s, self._raised = None, 0
             return None
-        onset_s = float(self.ring.last(_LEVEL_WINDOW)[_LEVEL_WINDOW // 2, TIME])
-        return Finding("host_level", level, self.thresholds.level, onset_s)
+        now_s, onset_s = float(latest[-1, TIME]), float(latest[_LEVEL_WINDOW // 2, TIME])
+        self._raised_s = onset_s if self._raised_s is None else self._raised_s
+        self._raised += executions
+        if level > self.thresholds.level:
+            return Finding("host_level", level, self.thresholds.level, onset_s)
+        if self._raised < _RAISED_EXECUTIONS or now_s - self._raised_s < _RAISED_S:
+            return None
+        return Finding("host_level", level, self.thresholds.raised, self._raised_s)
 
     def _level_now(self) -> float:
         """Of the host part, over the latest executions; 0 while there are too few."""
@@ -160,13 +181,14 @@ class ExecutionWatch:
 
     def state(self) -> State:
         return {
-            "thresholds": None if self.thresholds is None else [self.thresholds.host, self.thresholds.level],
+            "thresholds": None if self.thresholds is None else list(astuple(self.thresholds)),
             "ring": self.ring.state(),
             "drift": self.drift,
             "host": self._host.state(),
             "end_to_end": self._end_to_end.state(),
             "spikes": self._spikes.state(),
             "switches": self._switches.state(),
+            "raised": [self._raised_s, self._raised],
         }
 
     @classmethod
@@ -178,6 +200,7 @@ class ExecutionWatch:
         self._end_to_end.load(state["end_to_end"])
         self._spikes = RareScan.restore(state["spikes"])
         self._switches = Ring.restore(state["switches"])
+        self._raised_s, self._raised = state["raised"]
         return self
 
 

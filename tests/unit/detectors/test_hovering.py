@@ -57,6 +57,7 @@ def _alerts(name: str, trouble: Trouble) -> tuple[float, float, list[Alert]]:
     [
         ("shape-jump-h200", _host(1.8)),
         ("resnet50-h200", _host(1.8)),
+        ("rebuild-h200", _host(1.7)),
         ("rebuild-h200", _all_layers(1.25)),
         ("shape-jump-h200", _all_layers(1.25)),
     ],

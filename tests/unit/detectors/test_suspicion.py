@@ -20,7 +20,7 @@ from layerwatch.evaluation.shuffled import joined
 from layerwatch.schemas.profiles import COUNTER_COLUMNS, ProfileBatch
 
 EXECUTIONS, LAYERS = ExecutionWatch(), LayerWatch()
-EXECUTIONS.thresholds = HostThresholds(0.7, 0.6)
+EXECUTIONS.thresholds = HostThresholds(0.7, 0.6, 0.42)
 LAYERS.thresholds = LayerThresholds(0.25, 0.15, 0.45)
 
 

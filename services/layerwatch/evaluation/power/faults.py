@@ -118,6 +118,16 @@ def all_layers(factor: float) -> Inject:
     return inject
 
 
+def end_to_end(factor: float) -> Inject:
+    """Every execution longer, its layers as ever: the host, or what waits between the layers."""
+
+    def inject(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
+        run.end_to_end_ms[BEFORE:] *= factor
+        return Injected()
+
+    return inject
+
+
 def spikes(healthy: Healthy, at: Ints, run: Run, rng: Generator) -> Injected:
     """0.3 % of executions take 8 times as long end to end, their layers as ever."""
     hit = (np.arange(len(at)) >= BEFORE) & (rng.random(len(at)) < 0.003)
@@ -152,6 +162,7 @@ FAULTS = (
     Fault("a block x1.15", 900, block),
     Fault("all layers x1.3", 600, all_layers(1.3)),
     Fault("all layers x1.1, steady", 600, all_layers(1.1), steady=True),
+    Fault("end to end x1.7", 600, end_to_end(1.7)),
     Fault("spikes: 0.3 % at 8x", 6000, spikes),
     Fault(
         "creep: 5 % an hour for 3 h",

@@ -1,0 +1,82 @@
+"""The level of the time between the layers: much higher at once, or somewhat higher for a while."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from layerwatch.detectors import execution_watch as e
+from layerwatch.detectors.arrays import F64
+from layerwatch.detectors.execution_watch import ExecutionWatch
+from layerwatch.detectors.finding import Finding
+
+
+def _rows(host: float, executions: int, start_s: float, every_s: float) -> F64:
+    rows = np.zeros((executions, 8))
+    rows[:, e.TIME] = start_s + every_s * np.arange(executions)
+    rows[:, e.HOST] = rows[:, e.RATIO] = host
+    rows[:, e.JUDGED] = 1
+    return rows
+
+
+@pytest.fixture
+def watch() -> ExecutionWatch:
+    """Has learnt from 400 executions with nothing wrong: thresholds are 0.6, and 0.42 for what lasts."""
+    made = ExecutionWatch()
+    made.step(_rows(0.0, 400, 0.0, 0.01), True)
+    assert made.thresholds is not None
+    assert (made.thresholds.level, made.thresholds.raised) == (0.60, 0.42)
+    return made
+
+
+def _found(
+    watch: ExecutionWatch, host: float, executions: int, every_s: float = 0.01, start_s: float = 10.0
+) -> list[Finding]:
+    """What is found in so many executions, in messages of ten."""
+    found: list[Finding] = []
+    for first in range(0, executions, 10):
+        found += watch.step(_rows(host, 10, start_s + every_s * first, every_s), True)
+    return found
+
+
+def test_a_level_that_is_much_higher_is_found_at_once(watch: ExecutionWatch) -> None:
+    assert "host_level" in {finding.channel for finding in _found(watch, 0.65, 40)}
+
+
+@pytest.mark.parametrize(
+    ("host", "executions", "every_s", "found"),
+    [
+        (0.5, 240, 0.01, True),
+        (0.5, 140, 0.01, False),  # too short
+        (0.5, 400, 0.001, False),  # enough executions, in less than half a second
+        (0.5, 140, 0.1, False),  # long enough, and too few
+        (0.4, 1000, 0.01, False),  # as healthy ones do
+    ],
+)
+def test_one_that_is_somewhat_higher_is_found_when_it_has_lasted(
+    watch: ExecutionWatch, host: float, executions: int, every_s: float, found: bool
+) -> None:
+    findings = _found(watch, host, executions, every_s)
+    assert {finding.channel for finding in findings} == ({"host_level"} if found else set())
+    if found:
+        assert 10.0 <= findings[0].onset_s < 10.5
+
+
+def test_nothing_is_learnt_of_it_until_that_is_known(watch: ExecutionWatch) -> None:
+    _found(watch, 0.0, 50, start_s=8.0)
+    assert not watch.doubtful
+    _found(watch, 0.5, 60)
+    assert watch.doubtful
+    assert ExecutionWatch.restore(watch.state()).doubtful
+    _found(watch, 0.0, 60, start_s=11.0)
+    assert not watch.doubtful
+
+
+@pytest.mark.parametrize(("host", "lingers"), [(0.38, True), (0.30, False)])
+def test_what_is_open_goes_on_until_it_is_well_below(
+    watch: ExecutionWatch, host: float, lingers: bool
+) -> None:
+    _found(watch, host, 100)
+    latest = _rows(host, 10, 12.0, 0.01)
+    assert watch.lingers({"host_level"}, latest) is lingers
+    assert not watch.lingers({"spikes"}, latest)
