@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from layerwatch.detectors.arrays import F64
-from layerwatch.detectors.layer_watch import JUDGED, SLICE, SPREAD, TIME, LayerWatch
+from layerwatch.detectors.layer_watch import COMMON, JUDGED, SLICE, SPREAD, TIME, LayerWatch
 
 
 def rows(executions: int, start_s: float, **columns: F64 | float) -> F64:
@@ -14,7 +14,7 @@ def rows(executions: int, start_s: float, **columns: F64 | float) -> F64:
     made[:, TIME] = start_s + 0.01 * np.arange(executions)
     made[:, JUDGED] = 1
     for name, values in columns.items():
-        made[:, {"slices": SLICE, "spread": SPREAD}[name]] = values
+        made[:, {"slices": SLICE, "common": COMMON, "spread": SPREAD}[name]] = values
     return made
 
 
@@ -54,8 +54,8 @@ def test_many_slower_layers_are_trouble_while_the_counters_show_somebody_else(
         ("layer_slice", {"slices": 0.2}, True),  # a quarter is one
         ("layer_slice", {"slices": 0.15}, False),
         ("layers_common", {"slices": 0.2}, False),  # found by another channel
-        ("layers_spread", {"spread": 0.07}, True),
-        ("layers_spread", {"spread": 0.05}, False),
+        ("layers_spread", {"spread": 0.09}, True),
+        ("layers_spread", {"spread": 0.07}, False),
     ],
 )
 def test_what_is_open_goes_on_until_it_is_well_below_its_threshold(
@@ -67,6 +67,16 @@ def test_what_is_open_goes_on_until_it_is_well_below_its_threshold(
 
 
 def test_many_slower_layers_linger_only_while_somebody_else_is_there(watch: LayerWatch) -> None:
-    latest = rows(20, 5.0, spread=0.07)
+    latest = rows(20, 5.0, spread=0.09)
     watch.step(latest, 0.0, True)
     assert not watch.lingers({"layers_spread"}, latest, 0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("common", "sampled_all", "found"), [(0.16, True, 1), (0.16, False, 0), (0.18, False, 1)]
+)
+def test_more_is_asked_of_the_median_of_a_few(
+    watch: LayerWatch, common: float, sampled_all: bool, found: int
+) -> None:
+    findings = watch.step(rows(20, 5.0, common=common), 0.0, sampled_all)
+    assert [finding.channel for finding in findings] == ["layers_common"] * found
