@@ -237,9 +237,9 @@ class BuildScorer:
             raised.append("levels")
         if self.slow.suspected:
             raised.append("slow_path")
-        self._suspicion.update(compared.rows, compared.sampled_rows, self._executions, self._layers, raised)
         if self._activity.unusual:
-            self._suspicion.channels.append("gpu_activity")
+            raised.append("gpu_activity")
+        self._suspicion.update(compared.rows, compared.sampled_rows, self._executions, self._layers, raised)
 
     def _clipping(self, batch: Executions, models: Models) -> list[Finding]:
         if batch.precision is None or not len(batch.precision.rows) or "clipping" in models.silenced:

@@ -161,15 +161,17 @@ def binomial_tail(p: float, n: int, k: int) -> float:
     total = 0.0
     for j in range(k, n + 1):
         total += term
+        if j > n * p and term < 1e-17 * total:
+            break  # what follows is less than the last digit
         term *= (n - j) / (j + 1) * p / (1 - p)
     return min(total, 1.0)
 
 
 @lru_cache(maxsize=4096)
-def hits_needed(p: float, n: int, least: int = _LEAST_HITS) -> int:
-    """Fewest hits whose binomial tail is under 1e-5, and never fewer than `least`."""
+def hits_needed(p: float, n: int, least: int = _LEAST_HITS, alpha: float = _ALPHA) -> int:
+    """Fewest hits whose binomial tail is under `alpha`, and never fewer than `least`."""
     k = least
-    while k <= n and binomial_tail(p, n, k) >= _ALPHA:
+    while k <= n and binomial_tail(p, n, k) >= alpha:
         k += 1
     return k
 

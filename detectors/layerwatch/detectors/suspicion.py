@@ -1,24 +1,30 @@
 """What makes an instance suspect, long before it is an alert: reason to look at more of its layers, and no more.
 
 Everything here is read from what the channels have computed anyway, once a message. A suspicion costs some sampled
-executions; it is allowed to be wrong some times a day, which no alert is.
+executions; it is allowed to be wrong some times a day, which no alert is. On an instance whose healthy executions are far
+out more often, it takes more of them.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
-from layerwatch.detectors.arrays import F64, State, some
+from layerwatch.detectors.arrays import F64, State
 from layerwatch.detectors.execution_watch import ExecutionWatch
 from layerwatch.detectors.layer_watch import LayerWatch
+from layerwatch.detectors.rare_hits import RareHits
 
-#: Two slow executions among so many, or two spikes: one alone is seen once in some thousand healthy ones (recordings).
-_TAIL_EXECUTIONS, _SPIKE_EXECUTIONS = 200, 2000
-_TAIL_S, _SPIKES_S = 10.0, 600.0
 _SPIKE = 1.4  # log units, as of the channel `spikes`
 
+#: Window in executions (of `layers`: sampled ones) and seconds, fewest hits, share of windows that may hold too many by
+#: chance, usual rate at the least: one slow execution is seen once in some thousand healthy ones, and a layer far out less
+#: often (recordings). Bursts of a neighbour are few slow executions: these are believed early, and the others late.
+_RULES = {
+    "end_to_end_tail": (200, 10.0, 2, 0.5, 5e-4),
+    "spikes": (2000, 600.0, 2, 0.01, 5e-5),
+    "layer_slice": (20, 60.0, 1, 0.01, 1e-4),
+    "layers_common": (20, 60.0, 1, 0.01, 1e-4),
+}
 
 #: Where each kind of suspicion comes from. Two kinds at once are rare without trouble.
 KIND_OF = {
@@ -39,9 +45,7 @@ class Suspicion:
 
     def __init__(self) -> None:
         self.channels: list[str] = []
-        self._seen = 0
-        self._tail: deque[tuple[int, float]] = deque(maxlen=2)  # number of the execution, time
-        self._spikes: deque[tuple[int, float]] = deque(maxlen=2)
+        self._hits = {channel: RareHits(*rule) for channel, rule in _RULES.items()}
 
     def update(
         self,
@@ -59,54 +63,40 @@ class Suspicion:
             others: what raised it besides, for a longer time than one message.
         """
         self.channels = list(others)
+        calm = "episode" not in others
         if executions.thresholds is not None and len(rows):
-            self._look_end_to_end(rows, max(executions.drift, 0.0))
+            level = max(executions.drift, 0.0)
+            hits = (rows[:, e.HIT] > 0).nonzero()[0].tolist()
+            spikes = [index for index in hits if rows[index, e.RATIO] - level > _SPIKE]
+            self._look("end_to_end_tail", hits, rows[:, e.TIME], calm)
+            if hits and "gpu_activity" in others and "end_to_end_tail" not in self.channels:
+                self.channels.append("end_to_end_tail")  # one alone: together they are rare
+            self._look("spikes", spikes, rows[:, e.TIME], calm)
         if layers.thresholds is not None and len(sampled):
-            if some(sampled[:, s.SLICE] > layers.thresholds.share):
-                self.channels.append("layer_slice")
-            if some(sampled[:, s.COMMON] > layers.thresholds.common):
-                self.channels.append("layers_common")
+            for channel, column, threshold in (
+                ("layer_slice", s.SLICE, layers.thresholds.share),
+                ("layers_common", s.COMMON, layers.thresholds.common),
+            ):
+                hits = (sampled[:, column] > threshold).nonzero()[0].tolist()
+                self._look(channel, hits, sampled[:, s.TIME], calm)
+
+    def _look(self, channel: str, hits: list[int], times_s: F64, calm: bool) -> None:
+        at = ((index, float(times_s[index])) for index in hits)
+        if self._hits[channel].push(at, len(times_s), calm):
+            self.channels.append(channel)
 
     def clear(self) -> None:
         """An episode has ended, or the process: what was seen before says nothing of what comes."""
         self.channels = []
-        self._tail.clear()
-        self._spikes.clear()
-
-    def _look_end_to_end(self, rows: F64, level: float) -> None:
-        hits = (rows[:, e.HIT] > 0).nonzero()[0]
-        for index in hits.tolist():
-            at = self._seen + index, float(rows[index, e.TIME])
-            self._tail.append(at)
-            if rows[index, e.RATIO] - level > _SPIKE:
-                self._spikes.append(at)
-        self._seen += len(rows)
-        if not len(hits):
-            return
-        if _close(self._tail, _TAIL_EXECUTIONS, _TAIL_S):
-            self.channels.append("end_to_end_tail")
-        if _close(self._spikes, _SPIKE_EXECUTIONS, _SPIKES_S):
-            self.channels.append("spikes")
+        for hits in self._hits.values():
+            hits.clear()
 
     def state(self) -> State:
-        return {
-            "seen": self._seen,
-            "tail": [list(at) for at in self._tail],
-            "spikes": [list(at) for at in self._spikes],
-        }
+        return {channel: hits.state() for channel, hits in self._hits.items()}
 
     @classmethod
     def restore(cls, state: State) -> Suspicion:
         self = cls()
-        self._seen = state["seen"]
-        self._tail.extend((index, time_s) for index, time_s in state["tail"])
-        self._spikes.extend((index, time_s) for index, time_s in state["spikes"])
+        for channel, hits in self._hits.items():
+            hits.load(state[channel])
         return self
-
-
-def _close(latest: deque[tuple[int, float]], executions: int, seconds: float) -> bool:
-    """Whether the two latest came close to one another."""
-    if len(latest) < 2:
-        return False
-    (first, first_s), (second, second_s) = latest
-    return second - first < executions and second_s - first_s < seconds

@@ -67,6 +67,20 @@ def test_a_single_sampled_execution_is_enough() -> None:
     assert watch.channels == []
 
 
+def test_beside_work_of_others_one_slow_execution_is_enough() -> None:
+    rows = np.zeros((10, 8))
+    rows[4, e.HIT] = 1.0
+    watch = Suspicion()
+    watch.update(rows, np.empty((0, 8)), EXECUTIONS, LAYERS, ["gpu_activity"])
+    assert watch.channels == ["gpu_activity", "end_to_end_tail"]
+
+
+def test_spikes_raise_once_and_not_with_every_slow_execution_that_follows() -> None:
+    watch = Suspicion()
+    assert look(watch, {10: 2.0, 50: 2.0}) == ["end_to_end_tail", "spikes"]
+    assert look(watch, {90: 1.0}, 100.0) == []
+
+
 def test_it_survives_a_restart() -> None:
     watch = Suspicion()
     look(watch, {10: 2.0})

@@ -50,8 +50,8 @@ def test_healthy_stretches_are_sampled_little() -> None:
         assert obeyed is not None
         assert obeyed.suspicions <= 1  # a benign change of shapes, which is busier: in and out
         assert obeyed.evidence_s < 30
-        assert obeyed.canary_s < 15
-        assert obeyed.sampled < 0.3 * obeyed.executions
+        assert obeyed.canary_s < 20  # then a single slow execution is reason to look at all for 10 s
+        assert obeyed.sampled < 0.45 * obeyed.executions  # of 40 s; in 11 minutes it is 4 %
 
 
 def test_a_clip_holds_all_that_is_healthy_then_its_fault() -> None:

@@ -23,7 +23,7 @@ NAMES = ("mobilenet-h200", "encoder4-h200")
         (Condition(), 12, 12, 12),
         (Condition(sample=0.05), 11, 10, 11),
         (Condition(sample=0.01), 5, 4, 4),
-        (Condition(sample=0.01, obeys=True), 12, 11, 12),
+        (Condition(sample=0.01, obeys=True), 12, 10, 12),
     ],
     ids=str,
 )
