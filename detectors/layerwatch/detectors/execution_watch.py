@@ -21,10 +21,8 @@ TIME, HOST, RATIO, JUDGED, SWITCHED, END_TO_END_MS, EXPECTED_MS, HIT = range(8)
 _WARM_UP = 400
 _KEPT = 192  # afterwards: the windows below, and the context of a cause
 _LEVEL_WINDOW = 50
-_RAISED_EXECUTIONS, _RAISED_S = (
-    150,
-    1.5,
-)  # a level that is raised by less is believed when it has lasted for both
+#: A level that is raised by less is believed when it has lasted for both.
+_RAISED_EXECUTIONS, _RAISED_S = 150, 1.5
 _LOCAL_WINDOW = 40
 _LOCAL_CONTRAST = 0.60  # log units over the latest 40 executions
 _SWITCH_RATIO = 1.0  # log units: a switch of profile that costs 2.7x

@@ -149,13 +149,12 @@ class LayerWatch:
         if len(latest) < window:
             return None
         level = median(latest[:, column])
-        if not sampled_all:
-            part *= _FEW
         threshold = _SPREAD
         if channel == "layers_common":
             level, threshold = level - max(self._common_drift, 0.0) - clock_drop, self.thresholds.common
         elif channel == "layers_sum":
             level, threshold = level - max(self._total_drift, 0.0) - clock_drop, self.thresholds.total
+        threshold *= 1.0 if sampled_all else _FEW
         if level <= part * threshold:
             return None
         return Finding(channel, level, threshold, float(latest[window // 2, TIME]))

@@ -31,9 +31,8 @@ class RareHits:
         self._window, self._within_s = window, within_s
         self._least, self._alpha, self._rate_floor = least, alpha, rate_floor
         self._number = 0  # executions so far
-        self._recent: deque[tuple[int, float]] = (
-            deque()
-        )  # number of the execution, time; counted once they are old
+        #: Number of the execution, and its time; they count as usual once they are old.
+        self._recent: deque[tuple[int, float]] = deque()
         self._seen = self._hits = 0  # executions and hits with nothing wrong
 
     def push(self, hits: Iterable[tuple[int, float]], executions: int, calm: bool) -> bool:
