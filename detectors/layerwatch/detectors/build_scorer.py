@@ -201,7 +201,7 @@ class BuildScorer:
         found = self.episode.findings
         hit = (
             hit
-            or self._executions.lingers(found, rows)
+            or self._executions.lingers(found, all_sampled)
             or self._layers.lingers(
                 found, layers, self._gpu.clock_drop(), all_sampled, self._activity.unusual
             )

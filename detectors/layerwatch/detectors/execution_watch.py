@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from layerwatch.detectors import learned
-from layerwatch.detectors.arrays import F64, Bools, State, clipped, median, some
+from layerwatch.detectors.arrays import F64, Bools, State, clipped, median
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.rare_scan import RareScan
 from layerwatch.detectors.ring import Ring
@@ -85,22 +85,27 @@ class ExecutionWatch:
             _scan_finding("host_tail", self._host.push(rows[:, TIME], hits)),
             _scan_finding("end_to_end_tail", self._end_to_end.push(rows[:, TIME], slow)),
             _scan_finding("spikes", self._spikes.push(rows[:, TIME], spikes)),
-            self._level(len(rows)),
+            self._level(len(rows), sampled_all),
             self._switched(rows),
         ]
         return [finding for finding in findings if finding is not None]
 
-    def lingers(self, channels: Container[str], rows: F64) -> bool:
-        """Whether the latest executions, rows of the ring, still show what these channels found, if a little less of it."""
+    def lingers(self, channels: Container[str], sampled_all: bool) -> bool:
+        """Whether the latest executions still show what these channels found, if a little less of it."""
         if self.thresholds is None:
             return False
-        judged = rows[rows[:, JUDGED] > 0]
-        drift, host = max(self.drift, 0.0), self.thresholds.host - _LINGERING
-        if "host_tail" in channels and some(judged[:, HOST] - drift > host):
+        latest = self.ring.last(_LOCAL_WINDOW)
+        latest = latest[latest[:, JUDGED] > 0]
+        drift, unknown = max(self.drift, 0.0), 0.0 if sampled_all else _LAYERS_UNKNOWN
+        host = self.thresholds.host - _LINGERING
+        if "host_tail" in channels and _several(latest[:, HOST] - drift > host + unknown):
             return True
-        if "end_to_end_tail" in channels and some(judged[:, RATIO] - drift > host + _SLOW):
+        if "end_to_end_tail" in channels and _several(latest[:, RATIO] - drift > host + _SLOW):
             return True
-        return "host_level" in channels and self._level_now() > self.thresholds.raised - _LEVEL_LINGERING
+        return (
+            "host_level" in channels
+            and self._level_now() > self._raised_beyond(sampled_all) - _LEVEL_LINGERING
+        )
 
     def learn(self, rows: F64) -> None:
         """Fold in executions that were judged and found healthy."""
@@ -142,10 +147,11 @@ class ExecutionWatch:
         local: Bools = rows[:, HOST] - median(recent[:, HOST]) > _LOCAL_CONTRAST
         return local & (host > self.thresholds.host - 0.10)
 
-    def _level(self, executions: int) -> Finding | None:
+    def _level(self, executions: int, sampled_all: bool) -> Finding | None:
         assert self.thresholds is not None
         level, latest = self._level_now(), self.ring.last(_LEVEL_WINDOW)
-        if level <= self.thresholds.raised:
+        raised = self._raised_beyond(sampled_all)
+        if level <= raised:
             self._raised_s, self._raised = None, 0
             return None
         now_s, onset_s = float(latest[-1, TIME]), float(latest[_LEVEL_WINDOW // 2, TIME])
@@ -155,7 +161,12 @@ class ExecutionWatch:
             return Finding("host_level", level, self.thresholds.level, onset_s)
         if self._raised < _RAISED_EXECUTIONS or now_s - self._raised_s < _RAISED_S:
             return None
-        return Finding("host_level", level, self.thresholds.raised, self._raised_s)
+        return Finding("host_level", level, raised, self._raised_s)
+
+    def _raised_beyond(self, sampled_all: bool) -> float:
+        assert self.thresholds is not None
+        beyond = self.thresholds.raised + (0.0 if sampled_all else _LAYERS_UNKNOWN)
+        return min(beyond, self.thresholds.level)
 
     def _level_now(self) -> float:
         """Of the host part, over the latest executions; 0 while there are too few."""
@@ -200,6 +211,11 @@ class ExecutionWatch:
         self._switches = Ring.restore(state["switches"])
         self._raised_s, self._raised = state["raised"]
         return self
+
+
+def _several(hits: Bools) -> bool:
+    """One alone is seen with nothing wrong."""
+    return bool(np.count_nonzero(hits) > 1)
 
 
 def _scan_finding(channel: str, result: ScanResult | None) -> Finding | None:

@@ -72,11 +72,26 @@ def test_nothing_is_learnt_of_it_until_that_is_known(watch: ExecutionWatch) -> N
     assert not watch.doubtful
 
 
-@pytest.mark.parametrize(("host", "lingers"), [(0.38, True), (0.30, False)])
+@pytest.mark.parametrize(
+    ("host", "sampled_all", "lingers"), [(0.38, True, True), (0.30, True, False), (0.38, False, False)]
+)
 def test_what_is_open_goes_on_until_it_is_well_below(
-    watch: ExecutionWatch, host: float, lingers: bool
+    watch: ExecutionWatch, host: float, sampled_all: bool, lingers: bool
 ) -> None:
     _found(watch, host, 100)
-    latest = _rows(host, 10, 12.0, 0.01)
-    assert watch.lingers({"host_level"}, latest) is lingers
-    assert not watch.lingers({"spikes"}, latest)
+    assert watch.lingers({"host_level"}, sampled_all) is lingers
+    assert not watch.lingers({"spikes"}, sampled_all)
+
+
+@pytest.mark.parametrize(("slow", "lingers"), [(0, False), (1, False), (2, True)])
+def test_one_execution_alone_keeps_nothing_open(watch: ExecutionWatch, slow: int, lingers: bool) -> None:
+    _found(watch, 0.0, 60)
+    rows = _rows(0.0, 20, 11.0, 0.01)
+    rows[:slow, e.HOST] = 0.55
+    watch.step(rows, True)
+    assert watch.lingers({"host_tail"}, True) is lingers
+
+
+def test_a_raised_level_is_believed_less_where_layers_are_unknown(watch: ExecutionWatch) -> None:
+    for first in range(0, 300, 10):
+        assert watch.step(_rows(0.5, 10, 10.0 + 0.01 * first, 0.01), False) == []
