@@ -36,8 +36,8 @@ _LEAST_LARGE, _APART_S = 2, 1.0
 #: three of fifty do so on a busy host with nothing wrong (a MobileNet whose host takes four times as long as its layers).
 _UNEXPLAINED = 2
 #: Share of the layers that are slower by a third and 5 us, median of 20 executions: with nothing wrong it is below 0.05 in 95
-#: of 100, and at 0.10 at the most while the counters show work that the instance never did (recordings, played for an hour
-#: each; PCIe traffic: 0.12 to 0.5).
+#: of 100; while the counters show work that the instance never did, it is at 0.094 at the most, and at 0.126 over eight of
+#: them (two recordings, played for 48 minutes each; PCIe traffic: 0.12 to 0.5).
 _SPREAD = 0.11
 #: What is open goes on until it is below this part of the thresholds: a trouble about as large as one would open and close
 #: all the time.
