@@ -42,6 +42,8 @@ _SPREAD = 0.11
 #: What is open goes on until it is below this part of the thresholds: a trouble about as large as one would open and close
 #: all the time.
 _LINGERING = 0.75
+#: Slices only where another one lies among so many of the latest: alone, one in some hundred is seen with nothing wrong.
+_SLICES_AMONG = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,11 @@ class LayerWatch:
         """Whether the latest executions still show what these channels found, if a little less of it; the rest as in `step`."""
         if self.thresholds is None or not len(rows):
             return False
-        if "layer_slice" in channels and some(rows[:, SLICE] > _LINGERING * self.thresholds.share):
-            return True
+        slice_ = _LINGERING * self.thresholds.share
+        if "layer_slice" in channels and some(rows[:, SLICE] > slice_):
+            latest = self.ring.last(_SLICES_AMONG)
+            if np.count_nonzero(latest[:, SLICE] > slice_) > 1:
+                return True
         return any(
             self._level(channel, sampled_all, clock_drop, _LINGERING)
             for channel in self._levels(somebody_else)

@@ -66,6 +66,14 @@ def test_what_is_open_goes_on_until_it_is_well_below_its_threshold(
     assert watch.lingers({channel}, latest, 0.0, True, somebody_else=True) is lingers
 
 
+@pytest.mark.parametrize(("before", "lingers"), [(0, False), (1, True)])
+def test_one_slice_alone_keeps_nothing_open(watch: LayerWatch, before: int, lingers: bool) -> None:
+    watch.step(rows(40, 5.0, slices=np.where(np.arange(40) < before, 0.2, 0.02)), 0.0, True)
+    latest = rows(20, 5.4, slices=np.where(np.arange(20) == 19, 0.2, 0.02))
+    watch.step(latest, 0.0, True)
+    assert watch.lingers({"layer_slice"}, latest, 0.0, True) is lingers
+
+
 def test_many_slower_layers_linger_only_while_somebody_else_is_there(watch: LayerWatch) -> None:
     latest = rows(20, 5.0, spread=0.09)
     watch.step(latest, 0.0, True)
