@@ -20,7 +20,13 @@ from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.gpu import GpuCounters
 from layerwatch.detectors.gpu_activity import GpuActivity
 from layerwatch.detectors.layer_watch import LayerWatch
-from layerwatch.detectors.level_notice import LevelNotice, is_material, sentence, step_cause, stepped
+from layerwatch.detectors.level_notice import (
+    LevelNotice,
+    is_material,
+    sentence,
+    step_cause,
+    stepped,
+)
 from layerwatch.detectors.level_shift import LevelShift
 from layerwatch.detectors.models import Models
 from layerwatch.detectors.precision_watch import PrecisionWatch
@@ -36,6 +42,7 @@ from layerwatch.schemas.signals import Episode
 _CHUNK = 32  # executions judged at once
 _REMEMBERED = 3  # messages whose layers are kept, for the executions between an onset and its finding
 _CONTEXT_S = 0.6  # before the onset, looked at for the cause
+_LATEST_S = 2.0  # looked at where a trouble has become critical long after its onset
 
 
 class BuildScorer:
@@ -272,13 +279,16 @@ class BuildScorer:
         if not fresh and b == len(batch):
             for sampled in compared.sampled:
                 episode.excesses.add(sampled, episode.opened_s)
+        worse = b == len(batch) and episode.worsen()
         if fresh or episode.settling:
-            episode.causes = self._causes(episode, time_s)
+            episode.causes = self._causes(episode, episode.onset_s, time_s)
+        elif worse and self._executions.slow_now:  # another trouble may have come to this one
+            episode.causes = self._causes(episode, max(episode.onset_s, time_s - _LATEST_S), time_s)
         if episode.is_step and self._steps:
             episode.step, episode.stepped = sentence(self._steps[0][0]), stepped(*self._steps[0])
         episode.announce(self._gpu.seen_since(episode.onset_s))
 
-    def _causes(self, episode: OpenEpisode, time_s: float) -> list[Cause]:
+    def _causes(self, episode: OpenEpisode, since_s: float, time_s: float) -> list[Cause]:
         if "clipping" in episode.findings:
             watch = self._precision
             name = self._manifest.ranges[watch.worst].name
@@ -289,14 +299,14 @@ class BuildScorer:
             return [Cause("unknown", 0.3, f"{share:.2%} of the executions take four times as long or more")]
         causes = causes_of(
             pattern_of(
-                self._executions.ring.since(episode.onset_s - _CONTEXT_S),
-                self._layers.ring.since(episode.onset_s - _CONTEXT_S),
+                self._executions.ring.since(since_s - _CONTEXT_S),
+                self._layers.ring.since(since_s - _CONTEXT_S),
                 frozenset(episode.findings),
                 self._executions.thresholds.host if self._executions.thresholds else 1.0,
                 self._layers.thresholds.share if self._layers.thresholds else 0.5,
                 self._executions.drift,
             ),
-            self._gpu.view(episode.onset_s, time_s),
+            self._gpu.view(since_s, time_s),
         )
         if self._steps and episode.is_step and not is_seen_by_counters(causes[0]):
             return [step_cause(self._steps[0][0])]

@@ -24,6 +24,9 @@ _SLOW_EXCESS = 0.25  # of the expected sum, from which an execution's layers cou
 _SPREAD = 0.2  # of the layers: more than another process's slices would hit
 _CROWDED_OUT = 1.0  # log units: layers that wait for memory take many times as long
 _HOST_SHARE = 0.25  # of the executions: a neighbour on the GPU does not slow the host
+#: Log units: nine times as long, one after the other. Executions that wait for the interpreter's lock do so at each call, so
+#: that few come, and those before the trouble would outvote them.
+_LOCKED, _LATEST = 2.2, 8
 _SAMPLED_TO_BE_SURE = 10  # that the layers are as usual: a starved host shows in them too
 
 
@@ -35,6 +38,7 @@ class Pattern:
     host_hits: float  # share of executions whose host part stands out
     host_p50: float
     host_p95: float
+    host_latest: float  # median of the newest few
     host_usual: float
     slices: float  # share of sampled executions with one layer far out
     common: float
@@ -64,6 +68,7 @@ def pattern_of(
         host_hits=float(hits.mean()),
         host_p50=float(np.quantile(host, 0.5)),
         host_p95=float(np.quantile(host, 0.95)),
+        host_latest=median(host[-_LATEST:]),
         host_usual=usual,
         slices=float((sampled[:, s.SLICE] > slice_threshold).mean()) if layered else 0.0,
         common=median(sampled[:, s.COMMON]) if layered else 0.0,
@@ -151,7 +156,8 @@ def _switch(p: Pattern, confidence: float) -> Cause:
 def _host_cause(p: Pattern, confidence: float, more: str) -> Cause:
     seen = f"time outside of the layers x{np.exp(p.host_p50):.1f} at the median, x{np.exp(p.host_p95):.1f} at p95"
     layers = ", layers as usual" if not _layers_moved(p) else f", {_layers(p)}"
-    if p.host_p50 > 2.2 and p.slices < 0.1:
+    if p.host_latest > _LOCKED and p.slices < 0.1:
+        seen = f"time outside of the layers x{np.exp(p.host_latest):.0f} in the latest {_LATEST} executions"
         return Cause("interpreter_lock", confidence, seen + layers + more)
     steady = p.host_p50 > max(0.35, p.host_usual + 0.3) and p.host_p95 - p.host_p50 < 0.9 and p.slices < 0.02
     if steady and p.sampled >= _SAMPLED_TO_BE_SURE:

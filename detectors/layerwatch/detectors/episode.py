@@ -36,7 +36,7 @@ KIND_OF_CHANNEL = {
 }
 
 _STEPS = {"single_layer", "layer_group", "common_level"}
-_SETTLING_S = 2.0  # the cause is looked at again for so long after opening, then kept
+_SETTLING_S, _SETTLING_EXECUTIONS = 2.0, 20  # the cause is looked at again for so long, then kept
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
 _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
@@ -118,7 +118,8 @@ class OpenEpisode:
 
     @property
     def settling(self) -> bool:
-        return self.updated_s - self.opened_s <= _SETTLING_S
+        young = self.updated_s - self.opened_s <= _SETTLING_S
+        return young or self.tally.executions < _SETTLING_EXECUTIONS
 
     def note(self, findings: list[Finding], hit: bool, executions: int, sampled: int, time_s: float) -> None:
         """What a chunk of executions showed; of `sampled` of them the layers are known."""
@@ -141,6 +142,15 @@ class OpenEpisode:
         waited_s = self.updated_s - self.opened_s
         if counters_seen is None or counters_seen >= _COUNTERS_NEEDED or waited_s >= _HELD_BACK_S:
             self.announced, self.opened_s = True, self.updated_s
+
+    def worsen(self) -> bool:
+        """Make it critical if that is what requests feel; true where it has just become so."""
+        if self.severity != "warning" or not _is_critical(
+            self.tally.impact(), self.updated_s - self.opened_s
+        ):
+            return False
+        self.severity = "critical"
+        return True
 
     def over(self, clock_s: float) -> bool:
         """Quiet for long enough: in executions and in seconds, by how often hits came; or in seconds where few run.
@@ -166,8 +176,6 @@ class OpenEpisode:
     def snapshot(self, names: dict[int, list[Layer]], closed_s: float | None = None) -> Episode:
         impact = self.tally.impact()
         layers = self.stepped if self.is_step else self.excesses.ranked(names)
-        if self.severity == "warning" and _is_critical(impact, self.updated_s - self.opened_s):
-            self.severity = "critical"
         return Episode(
             id=self.id,
             kind=self.kind,

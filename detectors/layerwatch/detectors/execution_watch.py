@@ -25,6 +25,7 @@ _LEVEL_WINDOW = 50
 _RAISED_EXECUTIONS, _RAISED_S = 150, 1.5
 _LOCAL_WINDOW = 40
 _LOCAL_CONTRAST = 0.60  # log units over the latest 40 executions
+_NEWEST, _TWICE = 8, 0.69  # executions, log units
 _SWITCH_RATIO = 1.0  # log units: a switch of profile that costs 2.7x
 _SWITCHES = 4  # latest switches looked at
 _SWITCHES_SLOW = 3
@@ -65,6 +66,11 @@ class ExecutionWatch:
     def doubtful(self) -> bool:
         """Whether the level is raised and it is not known yet whether that lasts: learning it would explain it away."""
         return self._raised_s is not None
+
+    @property
+    def slow_now(self) -> bool:
+        """Whether the newest executions, most of them, take twice as long as their shapes explain."""
+        return median(self.ring.last(_NEWEST)[:, RATIO]) > _TWICE
 
     def step(self, rows: F64, sampled_all: bool) -> list[Finding]:
         """Judge executions, rows of the ring without HIT (filled in here). [] while warming up."""

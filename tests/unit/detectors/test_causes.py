@@ -65,6 +65,13 @@ def test_a_pattern_has_a_name(expected: str, rows: F64, layers: F64) -> None:
     assert first_cause(rows, layers) == expected
 
 
+@pytest.mark.parametrize(("slow", "expected"), [(3, "host_starvation"), (8, "interpreter_lock")])
+def test_a_lock_is_seen_in_the_newest_executions_however_many_came_before(slow: int, expected: str) -> None:
+    rows = executions(n=180)
+    rows[-slow:, e.HOST] = 5.0
+    assert first_cause(rows, sampled(n=180)) == expected
+
+
 def test_a_cause_says_what_a_person_can_check() -> None:
     pattern = pattern_of(
         executions(), sampled(layers=0.4, common=0.4, total=0.45), frozenset(), 0.7, 0.25, 0.0

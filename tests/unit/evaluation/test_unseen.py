@@ -1,7 +1,7 @@
-"""Recordings that were made after the detectors: a MobileNet, whose host takes four times as long as its layers, and another encoder.
+"""Recordings that were made after the detectors: a MobileNet, whose host takes four times as long as its layers, another encoder, a U-Net.
 
-`unseen/mobilenet-h200` and `unseen/encoder4-h200` were recorded on an H200 in the way of the others, every execution
-profiled synchronously, with the same faults.
+`unseen/*-h200` were recorded on an H200 in the way of the others, every execution profiled synchronously, with the same
+faults; the U-Net's with two more, a busy Python thread and a second context on a stream of its own.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from layerwatch.evaluation.run import evaluate
 from layerwatch.evaluation.totals import totals_of
 from layerwatch.recording.npz import read_npz
 
-NAMES = ("mobilenet-h200", "encoder4-h200")
+NAMES = ("mobilenet-h200", "encoder4-h200", "unet-h200")
 
 
 @pytest.mark.parametrize(
     ("condition", "caught", "in_time", "causes_right"),
     [
-        (Condition(), 12, 12, 12),
-        (Condition(sample=0.05), 11, 10, 11),
-        (Condition(sample=0.01), 5, 4, 4),
-        (Condition(sample=0.01, obeys=True), 12, 10, 12),
+        (Condition(), 20, 20, 20),
+        (Condition(sample=0.05), 18, 17, 18),
+        (Condition(sample=0.01), 11, 10, 10),
+        (Condition(sample=0.01, obeys=True), 20, 17, 20),
     ],
     ids=str,
 )
@@ -32,7 +32,7 @@ def test_what_nobody_chose_the_detectors_for(
 ) -> None:
     recordings = [read_npz(DATA / "unseen" / f"{name}.npz") for name in NAMES]
     got = totals_of([evaluate(made, condition, models()) for made in recordings])
-    assert got.faults == 12
+    assert got.faults == 20
     assert got.caught >= caught
     assert got.in_time >= in_time
     assert got.causes_right >= causes_right
