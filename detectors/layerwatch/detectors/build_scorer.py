@@ -22,6 +22,7 @@ from layerwatch.detectors.gpu_activity import GpuActivity
 from layerwatch.detectors.layer_watch import LayerWatch
 from layerwatch.detectors.level_notice import (
     LevelNotice,
+    is_lasting,
     is_material,
     sentence,
     step_cause,
@@ -234,7 +235,7 @@ class BuildScorer:
         ]
         if any(judged):
             self._notice.show(shifts, time_s)
-        self._steps = [found for found in shifts if is_material(found[0])]
+        self._steps = [found for found in shifts if is_material(found[0]) and is_lasting(found[0], time_s)]
         return [Finding(s.channel, s.score, s.threshold, s.onset_s) for s, _ in self._steps]
 
     def _suspect(self, batch: Executions, compared: Compared) -> None:

@@ -17,6 +17,10 @@ from layerwatch.schemas.signals import Episode
 #: tenth in half a minute, and by a sixth in minutes, with nothing wrong (source: healthy phases of the recordings).
 _MATERIAL, _MATERIAL_TOGETHER = 0.04, 0.2
 
+#: All layers together may take a quarter more for a second with nobody else on the GPU (an encoder, beside an agent, once in
+#: a minute); what lasts is told, and from the median layer of 20 executions sooner.
+_TOGETHER_S = 2.0
+
 #: So many times its threshold a step is beyond doubt; a smaller one is told if the next block shows it too.
 _PLAIN = 1.75
 
@@ -97,6 +101,11 @@ class LevelNotice:
 def is_material(shift: LevelShift) -> bool:
     """Whether requests feel it."""
     return shift.share >= (_MATERIAL_TOGETHER if shift.channel == "common_level" else _MATERIAL)
+
+
+def is_lasting(shift: LevelShift, clock_s: float) -> bool:
+    """Whether it is more than a short hitch."""
+    return shift.channel != "common_level" or clock_s - shift.onset_s >= _TOGETHER_S
 
 
 def sentence(shift: LevelShift) -> str:

@@ -91,6 +91,7 @@ class LevelWatch:
         self._previous_s = 0.0
         self._pending: list[_Block] = []
         self.shift: LevelShift | None = None  # as the latest block showed it
+        self._since_s: float | None = None  # blocks in a row have shown one since then
         self.suspected = False  # the latest block alone would show a step: the next one decides
         self._suspicious = 0  # blocks in a row that do, or confirm one
 
@@ -132,6 +133,7 @@ class LevelWatch:
         if self._seen.sum() < (_BLOCK if lasted_s < _SMALL_BLOCK_S else _SMALL_BLOCK):
             return False
         self._judge(healthy)
+        self._since_s = None if self.shift is None else self.shift.onset_s
         self._suspicious = self._suspicious + 1 if self.suspected or self.shift is not None else 0
         self._previous_s = self._began_s
         self._sums[:], self._seen[:] = 0.0, 0
@@ -141,7 +143,7 @@ class LevelWatch:
     def clear(self) -> None:
         """An episode has ended: the block in work is no whole one."""
         self._sums[:], self._seen[:], self._previous, self.shift = 0.0, 0, None, None
-        self.suspected, self._suspicious = False, 0
+        self.suspected, self._suspicious, self._since_s = False, 0, None
         self._pending.clear()
 
     def _judge(self, healthy: bool) -> None:
@@ -213,7 +215,7 @@ class LevelWatch:
                 float(thresholds[at]),
                 share_ms / float(expected_ms.sum()),
             )
-            onset_s = self._previous_s
+            onset_s = self._previous_s if self._since_s is None else self._since_s
             return LevelShift(
                 channel, where, HALVES[row], score, threshold, share, onset_s, part_ms, expected_ms
             )
@@ -247,7 +249,7 @@ class LevelWatch:
     def hot(self) -> State:
         """The blocks in work."""
         return {
-            "block": [*self._seen.tolist(), self._suspicious, self._began_s, self._previous_s],
+            "block": [*self._seen.tolist(), self._suspicious, self._began_s, self._previous_s, self._since_s],
             "halves": self._halves.state(),
             "log_ratios": self._sums[:, 0].astype(np.float16),
             "expected_ms": self._sums[:, 1].astype(np.float32),
@@ -275,7 +277,7 @@ class LevelWatch:
         return self
 
     def load(self, hot: State) -> None:
-        small, large, self._suspicious, self._began_s, self._previous_s = hot["block"]
+        small, large, self._suspicious, self._began_s, self._previous_s, self._since_s = hot["block"]
         self._seen = np.array((small, large), np.int64)
         self._halves = SizeHalves.restore(hot["halves"])
         self._sums = np.stack((hot["log_ratios"], hot["expected_ms"]), axis=1).astype(np.float64)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerwatch.detectors.level_notice import LevelNotice
+from layerwatch.detectors.level_notice import LevelNotice, is_lasting
 from layerwatch.detectors.level_shift import LevelShift
 from layerwatch.schemas.engines import Layer
 
@@ -60,3 +63,13 @@ def test_its_state_survives_a_restart_between_two_blocks() -> None:
     again.load(notice.state())
     again.show([(step(1.2), LAYERS)], 2.0)
     assert len(again.episodes()) == 1
+
+
+@pytest.mark.parametrize(
+    ("channel", "clock_s", "lasts"),
+    [("common_level", 6.9, False), ("common_level", 7.1, True), ("layer_group", 5.1, True)],
+)
+def test_all_layers_together_must_be_slower_for_two_seconds(
+    channel: str, clock_s: float, lasts: bool
+) -> None:
+    assert is_lasting(replace(step(2.0, share=0.24), channel=channel), clock_s) is lasts

@@ -39,11 +39,12 @@ def groups() -> list[str]:
     return [layer.group.split("/")[0] for layer in recording(NAME).manifests[0].profiles[0].layers]
 
 
-def slower(batch: ProfileBatch, factor: F64, least: int = 0) -> ProfileBatch:
-    """Each layer's time times its factor, and the end-to-end times by as much longer, of batches of `least` and more."""
+def slower(batch: ProfileBatch, factor: F64, least: int = 0, most: int = 32) -> ProfileBatch:
+    """Each layer's time times its factor, and the end-to-end times by as much longer, of batches of `least` to `most`."""
     (block,) = batch.layers
     size = np.array([shape["input"][0] for shape in batch.shapes])[np.frombuffer(batch.shape_index, "<u2")]
-    factor = np.where(size[np.frombuffer(block.rows, "<u4"), None] >= least, factor, 1.0)
+    size = size[np.frombuffer(block.rows, "<u4"), None]
+    factor = np.where((size >= least) & (size <= most), factor, 1.0)
     times_ms = np.frombuffer(block.times_ms, "<f4").reshape(-1, block.layers)
     end_to_end_ms = np.frombuffer(batch.end_to_end_ms, "<f4").copy()
     end_to_end_ms[np.frombuffer(block.rows, "<u4")] += (times_ms * (factor - 1)).sum(1)
@@ -153,3 +154,15 @@ def test_a_step_is_not_learnt_from_while_it_is_new() -> None:
     layer = int(np.argsort(usual_ms())[-3])
     told = episodes(factors([layer], 1.3))
     assert told[-1].layers[0].ratio == pytest.approx(told[1].layers[0].ratio, abs=0.04)
+
+
+@pytest.mark.parametrize(("messages", "severities"), [(4, set()), (10, {"warning"})])
+def test_all_layers_longer_on_small_inputs_is_a_warning_once_it_lasts(
+    messages: int, severities: set[str]
+) -> None:
+    stage, told = stage_for(recording(NAME)), []
+    for index, batch in enumerate(healthy()):
+        felt = FROM <= index < FROM + messages
+        signal = stage.update(slower(batch, np.full(len(usual_ms()), 1.32), most=2) if felt else batch)
+        told += signal.episodes if signal else []
+    assert {episode.severity for episode in told} == severities
