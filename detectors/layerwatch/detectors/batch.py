@@ -15,6 +15,8 @@ from layerwatch.schemas.errors import InvalidRecord
 from layerwatch.schemas.profiles import (
     CHANGED_SHAPE,
     COUNTER_COLUMNS,
+    IN_GRAPH,
+    ON_TWIN,
     SWITCHED_PROFILE,
     LayerBlock,
     PrecisionBlock,
@@ -66,6 +68,7 @@ class Executions:
     profile: Ints  # [n]
     switched: Bools  # [n] its context changed profile first
     changed: Ints  # [n] 1 where its context ran another shape before, as far as the runtime says so; else 0
+    path: Ints  # [n] the bits ON_TWIN and IN_GRAPH, as far as the runtime says so
     end_to_end_ms: F64  # [n]
     layers: list[LayerTimes]
     counters: F64  # [m, 14], COUNTER_COLUMNS
@@ -105,6 +108,7 @@ def executions_of(batch: ProfileBatch, manifest: Manifest) -> Executions:
         profile=profile,
         switched=(flags & SWITCHED_PROFILE).astype(bool),
         changed=(flags & CHANGED_SHAPE > 0).astype(np.int64),
+        path=(flags & (ON_TWIN | IN_GRAPH)).astype(np.int64),
         end_to_end_ms=end_to_end_ms,
         layers=[_layers(block, profile, counts) for block in batch.layers],
         counters=counters,

@@ -6,16 +6,16 @@ import numpy as np
 
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors.arrays import F64, Bools, Ints, State, some
-from layerwatch.detectors.baseline import SUPPORT, ShapeBaseline
+from layerwatch.detectors.baseline import SUPPORT
 from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.build_reference import BuildReference, LaneReference, OwnLevels
 from layerwatch.detectors.comparison import Compared, subtract_layers
+from layerwatch.detectors.end_to_end import EndToEnd, Expected
 from layerwatch.detectors.instance_offset import InstanceOffsets
 from layerwatch.detectors.lane import Lane
 from layerwatch.detectors.layer_watch import JUDGED
 from layerwatch.detectors.sampled import Sampled
-from layerwatch.detectors.shape_change import ShapeChange
-from layerwatch.detectors.shapes import point_of
+from layerwatch.detectors.shapes import Point, point_of
 from layerwatch.schemas.engines import Layer, Manifest
 
 _IDLE_S, COLD_EXECUTIONS = 1.0, 5  # after a pause, so many executions are slow without anything being wrong
@@ -28,9 +28,8 @@ class BuildBaselines:
         self._engine = manifest.engine
         self.names: dict[int, list[Layer]] = {p.profile: p.layers for p in manifest.profiles}
         self.lanes: dict[int, Lane] = {}
-        self._end_to_end = ShapeBaseline(1)
-        self._change = ShapeChange()
-        self._shape_ms: F64 | None = None  # what the shapes of the latest batch should take
+        self._end_to_end = EndToEnd()
+        self._expected: Expected | None = None  # of the latest batch
         self._own: dict[int, OwnLevels] = {}
         self._offsets: InstanceOffsets | None = None  # while the level after a prior is learnt
         self._last_s = 0.0
@@ -76,15 +75,12 @@ class BuildBaselines:
         rows[:, e.END_TO_END_MS] = batch.end_to_end_ms
         rows[:, e.EXPECTED_MS] = batch.end_to_end_ms
         rows[:, e.SWITCHED] = batch.switched
-        self._shape_ms = None
-        if self._end_to_end.fitted:
-            expected, seen = self._end_to_end.expected(points)
-            shape_ms = np.exp(expected[batch.shape, 0])
-            expected_ms = self._change.expected_ms(shape_ms, batch.changed)
+        self._expected = self._end_to_end.expected(batch, points)
+        if self._expected is not None:
+            expected_ms = self._expected.expected_ms
             rows[:, e.EXPECTED_MS] = expected_ms
             rows[:, e.RATIO] = np.log(batch.end_to_end_ms / expected_ms)
-            rows[:, e.JUDGED] = (seen[batch.shape] >= SUPPORT) & ~skip
-            self._shape_ms = shape_ms
+            rows[:, e.JUDGED] = (self._expected.seen >= SUPPORT) & ~skip
         rows[:, e.HOST] = rows[:, e.RATIO]
         sampled = []
         for block in batch.layers:
@@ -96,6 +92,10 @@ class BuildBaselines:
                 sampled.append(against)
                 subtract_layers(rows, against)
         return Compared(points, rows, skip, sampled, *_in_order(sampled))
+
+    def longer(self, batch: Executions, points: list[Point]) -> F64 | None:
+        """See `EndToEnd.longer`."""
+        return self._end_to_end.longer(batch, points)
 
     def _cold_executions(self, batch: Executions) -> Bools:
         """The first executions of a process and those after a pause: slow by nature."""
@@ -120,11 +120,7 @@ class BuildBaselines:
         settled = self._follow_instance(compared, fit, calm)
         plain = fit & ~batch.switched
         if some(plain):
-            own_ms = batch.end_to_end_ms[plain]
-            if self._shape_ms is not None:
-                self._change.learn(own_ms, self._shape_ms[plain], batch.changed[plain])
-                own_ms = self._change.without(own_ms, batch.changed[plain])
-            self._end_to_end.learn(compared.points, batch.shape[plain], np.log(own_ms)[:, None])
+            self._end_to_end.learn(batch, compared.points, plain, self._expected)
         for block in batch.layers:
             self.lanes[block.profile].learn(batch, block, compared.points, fit[block.rows])
         for sampled in compared.sampled:
@@ -177,7 +173,6 @@ class BuildBaselines:
         """What was learnt."""
         return {
             "end_to_end": self._end_to_end.state(),
-            "change": self._change.state(),
             "lanes": {str(profile): lane.state() for profile, lane in self.lanes.items()},
             "own": {str(profile): own.state() for profile, own in self._own.items()},
             "offsets": None if self._offsets is None else self._offsets.state(),
@@ -189,8 +184,7 @@ class BuildBaselines:
         self._last_s, self._cold = hot["last_s"], hot["cold"]
         if heavy is None:
             return self
-        self._end_to_end = ShapeBaseline.restore(heavy["end_to_end"])
-        self._change = ShapeChange.restore(heavy["change"])
+        self._end_to_end = EndToEnd.restore(heavy["end_to_end"])
         self.lanes = {
             int(profile): Lane.restore(state, self.names[int(profile)])
             for profile, state in heavy["lanes"].items()

@@ -93,10 +93,9 @@ class BuildComparison:
             self._onset_s = self._opened_s - float(batch.end_to_end_ms[0]) / 1e3
         self._updated_s = max(self._updated_s, float(batch.times_s[-1]))
         self._served += len(batch)
-        if self.reference.end_to_end.fitted and fit.any():
-            log_expected, _ = self.reference.end_to_end.expected(points)
-            expected_ms = np.exp(log_expected[batch.shape[fit], 0])
-            observed_ms = batch.end_to_end_ms[fit]
+        expected = self.reference.end_to_end.expected(batch, points)
+        if expected is not None and (known := fit & expected.known).any():
+            expected_ms, observed_ms = expected.shape_ms[known], batch.end_to_end_ms[known]
             self._tally.add(np.log(observed_ms / expected_ms), observed_ms, expected_ms)
         for block in batch.layers:
             if block.profile in self._lanes:

@@ -10,6 +10,7 @@ import numpy as np
 from layerwatch.detectors.arrays import Bools, Ints, State, some
 from layerwatch.detectors.baseline import ShapeBaseline
 from layerwatch.detectors.block_levels import BlockLevels, contrasts, size_of
+from layerwatch.detectors.end_to_end import EndToEnd
 from layerwatch.detectors.layer_match import blocks_in_order
 from layerwatch.detectors.layer_watch import JUDGED, TIME
 from layerwatch.detectors.sampled import Sampled
@@ -90,7 +91,7 @@ class BuildReference:
     """Not to be changed by whoever compares with it."""
 
     engine: str
-    end_to_end: ShapeBaseline
+    end_to_end: EndToEnd
     lanes: dict[int, LaneReference]
 
 

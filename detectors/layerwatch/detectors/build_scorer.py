@@ -373,7 +373,8 @@ class BuildScorer:
     def _feed_slow(self, batch: Executions, compared: Compared, healthy: Bools, models: Models) -> None:
         fit = healthy & ~compared.skip & ~batch.switched
         told = self.episode is not None or some(~healthy)
-        self.slow.push(batch, compared.points, fit, told, models.slow_lstm, self._gpu.clock_drop())
+        longer = self._baselines.longer(batch, compared.points)
+        self.slow.push(batch, compared.points, fit, longer, told, models.slow_lstm, self._gpu.clock_drop())
 
     def hot(self) -> State:
         """What must never be lost; a few KB."""

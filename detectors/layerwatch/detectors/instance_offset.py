@@ -10,6 +10,7 @@ from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors.arrays import F64, Bools, State, clipped, median
 from layerwatch.detectors.baseline import ShapeBaseline
 from layerwatch.detectors.comparison import Compared
+from layerwatch.detectors.end_to_end import EndToEnd
 from layerwatch.detectors.layer_watch import JUDGED
 
 #: Healthy executions after which the offset is looked at again.
@@ -85,7 +86,7 @@ class InstanceOffsets:
         return self._end_to_end.young
 
     def follow(
-        self, compared: Compared, fit: Bools, end_to_end: ShapeBaseline, lanes: Mapping[int, ShapeBaseline]
+        self, compared: Compared, fit: Bools, end_to_end: EndToEnd, lanes: Mapping[int, ShapeBaseline]
     ) -> None:
         """Move baselines by what the executions that are `fit` [n] to learn from show."""
         rows = compared.rows[fit & (compared.rows[:, e.JUDGED] > 0)]

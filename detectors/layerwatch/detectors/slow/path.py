@@ -8,7 +8,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from layerwatch.detectors.arrays import F32, Bools, Ints, State
+from layerwatch.detectors.arrays import F32, F64, Bools, Ints, State
 from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.forecast import LstmWeights
 from layerwatch.detectors.shapes import Point
@@ -76,6 +76,7 @@ class SlowPath:
         batch: Executions,
         points: list[Point],
         fit: Bools,
+        longer: F64 | None,
         disturbed: bool,
         lstm: LstmWeights | None,
         clock_drop: float,
@@ -85,6 +86,8 @@ class SlowPath:
         Args:
             points: of the message's shapes.
             fit: [n] executions that were judged healthy and are neither cold nor a switch of profile.
+            longer: [n] log-ratio of what their paths take to what the usual one does, NaN for executions that cannot be
+                put beside those; None where all have gone the usual path.
             disturbed: something is wrong and told already; the block teaches nothing then.
         """
         self._closed, self.healthy_minute = None, {}
@@ -93,14 +96,16 @@ class SlowPath:
         if len(batch) and not buffer.start_s:
             buffer.start_s = float(batch.times_s[0])
         buffer.disturbed |= disturbed
+        if longer is not None:
+            fit = fit & ~np.isnan(longer)
         at = fit.nonzero()[0]
         if len(at):
             kept = at[buffer.all.due(len(at))]
-            buffer.all.push(len(at), _rows(batch, points, kept))
+            buffer.all.push(len(at), _rows(batch, points, kept, longer))
             for layers in batch.layers:
                 sampled = fit[layers.rows].nonzero()[0]
                 due = sampled[buffer.sampled.due(len(sampled))]
-                rows = _rows(batch, points, layers.rows[due])
+                rows = _rows(batch, points, layers.rows[due], longer)
                 rows[:, LOG_LAYERS] = np.log(np.maximum(layers.times_ms[due].sum(1), 1e-6))
                 buffer.sampled.push(len(sampled), rows)
         block = buffer.close_if_due(batch.clock_s)
@@ -242,13 +247,15 @@ def _streams_of(which: int) -> slice:
     return slice(first, first + len(_CLASS_KINDS))
 
 
-def _rows(batch: Executions, points: list[Point], at: Ints) -> F32:
-    """Rows of a block [k, COLUMNS]; the sum of layers is left open."""
+def _rows(batch: Executions, points: list[Point], at: Ints, longer: F64 | None) -> F32:
+    """Rows of a block [k, COLUMNS], as on the usual path; the sum of layers is left open."""
     rows = np.full((len(at), COLUMNS), np.nan, np.float32)
     if len(at):
         rows[:, :PROFILE] = np.array(points)[batch.shape[at]]
         rows[:, PROFILE] = batch.profile[at]
         rows[:, LOG_END_TO_END] = np.log(batch.end_to_end_ms[at])
+        if longer is not None:
+            rows[:, LOG_END_TO_END] -= longer[at]
     return rows
 
 

@@ -38,6 +38,7 @@ def message(number: int, mix: F64 = EVEN, factor: F64 | float = 1.0, host: float
         profile=np.zeros(_COUNT, np.int64),
         switched=np.zeros(_COUNT, bool),
         changed=np.zeros(_COUNT, np.int64),
+        path=np.zeros(_COUNT, np.int64),
         end_to_end_ms=layers.sum(1) + 0.3 * host * np.exp(0.02 * draw.standard_normal(_COUNT)),
         layers=[LayerTimes(0, np.arange(_COUNT), layers.astype(np.float32))],
         counters=np.empty((0, 14)),
@@ -51,7 +52,7 @@ def push(
     slow: SlowPath, batch: Executions, disturbed: bool = False, clock_drop: float = 0.0
 ) -> list[Episode]:
     points = [point_of(shape) for shape in batch.shapes]
-    slow.push(batch, points, np.ones(len(batch), bool), disturbed, shipped().slow_lstm, clock_drop)
+    slow.push(batch, points, np.ones(len(batch), bool), None, disturbed, shipped().slow_lstm, clock_drop)
     return slow.episodes
 
 
