@@ -137,10 +137,10 @@ class BuildScorer:
     def _close_episode(self, clock_s: float) -> list[Episode]:
         if self.episode is None:
             return []
-        snapshot = self.episode.snapshot(self._baselines.names, closed_s=clock_s)
-        self.episode = None
+        episode, self.episode = self.episode, None
         self._clear()
-        return [snapshot]
+        told = episode.announced or not episode.slight
+        return [episode.snapshot(self._baselines.names, closed_s=clock_s)] if told else []
 
     def compare_with(self, reference: BuildReference, *, returned: bool) -> None:
         """Hold the executions to come against another build; `returned`: this one has served here before."""
@@ -194,7 +194,7 @@ class BuildScorer:
             sampled_all=all_sampled,
         )
         findings += _heard(windows, models)
-        hit = some(rows[:, e.HIT] > 0) or some(layers[:, -1] > 0)
+        hit = some(rows[:, e.HIT] > 0)
         time_s = float(rows[-1, e.TIME])
         if self.episode is None and findings:
             self._open(findings, time_s, compared)
@@ -210,6 +210,7 @@ class BuildScorer:
         hit = (
             hit
             or self._executions.lingers(found, all_sampled)
+            or self._layers.crowded(layers, all_sampled)
             or self._layers.lingers(
                 found, layers, self._gpu.clock_drop(), all_sampled, self._activity.unusual
             )
@@ -276,6 +277,7 @@ class BuildScorer:
         rows = self._executions.ring.since(episode.onset_s) if fresh else compared.rows[a:b]
         episode.tally.add(rows[:, e.RATIO], rows[:, e.END_TO_END_MS], rows[:, e.EXPECTED_MS])
         episode.slow += int(np.count_nonzero(rows[:, e.HIT]))
+        episode.longest = max(episode.longest, float(rows[:, e.RATIO].max()))
         self._follow_shapes(episode, batch, compared, a, b)
         if not fresh and b == len(batch):
             for sampled in compared.sampled:

@@ -38,6 +38,9 @@ KIND_OF_CHANNEL = {
 _STEPS = {"single_layer", "layer_group", "common_level"}
 _SETTLING_S, _SETTLING_EXECUTIONS = 2.0, 20  # the cause is looked at again for so long, then kept
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
+#: Busy hosts make a handful of executions wait, with nothing wrong, once in some minutes (source: healthy executions of two
+#: engines that wait for their host, played for 20 minutes each).
+_LEAST_SLOW, _LEAST_ODD_S = 6, 0.5
 _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
 _PAUSE = 0.25  # of what has lasted: a pause that is no end, as long as the other limits allow
@@ -45,6 +48,9 @@ _SINGLE = {"spikes", "host_tail", "end_to_end_tail"}  # channels that single exe
 _ODD = {"isolation_forest", "forecast"}  # they find windows odd, for whatever reason
 _RARE = 10  # executions to one slow one, or more: there is nothing to see between them
 _RARE_QUIET, _RARE_QUIET_S = 8, 120.0  # times as many without one: by chance once in 3000; or so long
+_FAR_OUT = (
+    1.4  # log units: such are slow for a reason of their own, hits just beyond a threshold crowd by chance
+)
 _COUNTED, _RARE_SHARE = 20, 0.01  # so many slow ones tell their share; fewer are taken for this
 _SWITCH_QUIET_S = 6.0  # without a switch there is nothing to see: seconds apart, it is still the same trouble
 _SPARSE_EXECUTIONS, _SPARSE_S = 20, 5.0
@@ -69,6 +75,7 @@ class OpenEpisode:
     quiet_executions: int = 0
     quiet_sampled: int = 0  # of them, those whose layers are known
     slow: int = 0  # executions since the onset that were hits themselves
+    longest: float = 0.0  # log-ratio of the slowest of them to what its shape should take
     announced: bool = False  # told to the service: held back a moment, until counters can say why
     causes: list[Cause] = field(default_factory=list)
     findings: dict[str, DetectorScore] = field(default_factory=dict)
@@ -108,6 +115,8 @@ class OpenEpisode:
     def _rarity(self) -> float:
         """How many executions there are to one slow one; 0 where it is not single ones that show it, far apart."""
         found = set(self.findings) - _ODD
+        if self.longest < _FAR_OUT:
+            return 0.0
         rarity = (self.tally.executions - self.quiet_executions) / max(self.slow, 1)
         if not found or not found <= _SINGLE or rarity < _RARE:
             return 0.0
@@ -115,6 +124,14 @@ class OpenEpisode:
             return rarity
         share = self.findings["spikes"].score if "spikes" in self.findings else _RARE_SHARE
         return max(rarity, 1 / share)  # the first ones are close together: else they had not been found
+
+    @property
+    def slight(self) -> bool:
+        """Whether too little has come of it to be told: a hiccup of the host, a window or two that look odd."""
+        found = set(self.findings)
+        if found == {"host_tail"}:
+            return self.slow < _LEAST_SLOW
+        return found <= _ODD and self.last_hit_s - self.opened_s < _LEAST_ODD_S
 
     @property
     def settling(self) -> bool:
@@ -137,7 +154,7 @@ class OpenEpisode:
 
     def announce(self, counters_seen: int | None) -> None:
         """Tell of it as soon as its cause can be known, or a second has passed."""
-        if self.announced:
+        if self.announced or self.slight:
             return
         waited_s = self.updated_s - self.opened_s
         if counters_seen is None or counters_seen >= _COUNTERS_NEEDED or waited_s >= _HELD_BACK_S:
@@ -203,6 +220,7 @@ class OpenEpisode:
                 self.quiet_executions,
                 self.quiet_sampled,
                 self.slow,
+                self.longest,
                 self.announced,
             ],
             "causes": [[c.cause, c.confidence, c.evidence] for c in self.causes],
@@ -215,9 +233,8 @@ class OpenEpisode:
     @classmethod
     def restore(cls, state: State) -> OpenEpisode:
         self = cls(*state["head"])
-        self.hits, self.last_hit_s, self.quiet_executions, self.quiet_sampled, self.slow, self.announced = (
-            state["hits"]
-        )
+        self.hits, self.last_hit_s, self.quiet_executions, self.quiet_sampled, *rest = state["hits"]
+        self.slow, self.longest, self.announced = rest
         self.causes = [Cause(*cause) for cause in state["causes"]]
         self.findings = {row[0]: DetectorScore(*row) for row in state["findings"]}
         self.tally = ImpactTally.restore(state["tally"])

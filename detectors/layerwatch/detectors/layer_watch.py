@@ -119,6 +119,11 @@ class LayerWatch:
         levels = [self._level(channel, sampled_all, clock_drop) for channel in self._levels(somebody_else)]
         return findings + [level for level in levels if level is not None]
 
+    def crowded(self, rows: F64, sampled_all: bool) -> bool:
+        """Whether the latest executions, which `step` has judged, hold a slice, and others are closer to it than by chance."""
+        max_age_s = MAX_AGE_S if sampled_all else SPARSE_AGE_S
+        return some(rows[:, HIT] > 0) and self._slices.crowded(max_age_s)
+
     def lingers(
         self,
         channels: Container[str],

@@ -23,6 +23,8 @@ _WAIT = max(WINDOWS)  # executions without trouble, before earlier ones are call
 MAX_AGE_S, SPARSE_AGE_S = 10.0, 30.0
 _ALPHA = 1e-5
 _LEAST_HITS = 3
+#: What is open goes on at hits that come by chance once in a hundred windows, two at the least.
+_LEAST_CROWDED, _CROWDED_ALPHA = 2, 1e-2
 _RATE_CEILING = 0.2
 
 
@@ -117,6 +119,13 @@ class Scan:
         rows[:, 0], rows[:, 1] = times_s, hits
         self._ring.push(rows)
         return self._judge(max_age_s) if np.count_nonzero(hits) else None
+
+    def crowded(self, max_age_s: float = MAX_AGE_S) -> bool:
+        """Whether the longest window holds more hits than it does with nothing wrong: enough to go on, not to begin."""
+        rows = self._ring.last(max(WINDOWS))
+        rows = rows[rows[:, 0] >= rows[-1, 0] - max_age_s]
+        needed = hits_needed(_quantised(self.rate), max(WINDOWS), _LEAST_CROWDED, _CROWDED_ALPHA)
+        return int(rows[:, 1].sum()) >= needed
 
     def _judge(self, max_age_s: float) -> ScanResult | None:
         rows = self._ring.last(max(WINDOWS))

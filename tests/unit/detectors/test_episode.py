@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from layerwatch.detectors.episode import OpenEpisode
@@ -59,3 +60,43 @@ def test_a_pause_is_an_end_the_later_the_longer_it_has_lasted(lasted_s: float, o
     episode.note([], False, 200, 0, 100.0 + lasted_s + over_after_s - 0.2)
     assert not episode.over(100.0 + lasted_s + over_after_s - 0.2)
     assert episode.over(100.0 + lasted_s + over_after_s)
+
+
+def opened(channel: str, slow: int, lasted_s: float) -> OpenEpisode:
+    finding = Finding(channel, 1.0, 0.5, 100.0)
+    episode = OpenEpisode.open("i", "sha256:1", [finding], 100.0)
+    episode.slow = slow
+    episode.note([finding], True, 32, 0, 100.0 + lasted_s)
+    episode.note([], False, 32, 0, 101.5)
+    episode.announce(None)
+    return episode
+
+
+@pytest.mark.parametrize(
+    ("channel", "slow", "lasted_s", "told"),
+    [
+        ("host_tail", 5, 0.1, False),
+        ("host_tail", 6, 0.1, True),
+        ("end_to_end_tail", 3, 0.1, True),  # far longer than any hiccup
+        ("isolation_forest", 0, 0.4, False),
+        ("isolation_forest", 0, 0.6, True),
+        ("layers_common", 0, 0.0, True),
+    ],
+)
+def test_a_hiccup_is_told_to_nobody(channel: str, slow: int, lasted_s: float, told: bool) -> None:
+    assert opened(channel, slow, lasted_s).announced is told
+
+
+@pytest.mark.parametrize(("longest", "over"), [(0.8, True), (1.6, False)])
+def test_only_executions_far_out_are_waited_for_long(longest: float, over: bool) -> None:
+    """Four within 120 executions, and then 400 without one, in 3 s: rare ones may be as far apart."""
+    finding = Finding("host_tail", 1.0, 0.5, 100.0)
+    episode = OpenEpisode.open("i", "sha256:1", [finding], 100.0)
+    episode.slow, episode.longest = 4, longest
+    for _ in range(120):
+        episode.tally.add(np.zeros(1), np.ones(1), np.ones(1))
+    episode.note([finding], True, 120, 0, 100.0)
+    for _ in range(400):
+        episode.tally.add(np.zeros(1), np.ones(1), np.ones(1))
+    episode.note([], False, 400, 0, 103.0)
+    assert episode.over(103.0) is over

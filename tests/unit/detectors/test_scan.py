@@ -124,3 +124,12 @@ def test_two_events_are_enough_where_asked_for_but_one_hiccup_is_not() -> None:
         hits[[0, second]] = True
         assert (scan.push(times_s, hits, 30.0) is not None) is found
         assert learnt(0.0).push(times_s, hits, 30.0) is None  # by default it takes three
+
+
+@pytest.mark.parametrize(
+    ("rate", "hits", "crowded"), [(0.0, 1, False), (0.0, 2, True), (0.01, 4, False), (0.01, 8, True)]
+)
+def test_a_few_hits_more_than_usual_are_enough_to_go_on(rate: float, hits: int, crowded: bool) -> None:
+    scan = learnt(rate)
+    scan.push(0.01 * np.arange(200), np.arange(200) % 25 == 0 if hits == 8 else np.arange(200) < hits)
+    assert scan.crowded() is crowded
