@@ -131,5 +131,5 @@ def test_two_events_are_enough_where_asked_for_but_one_hiccup_is_not() -> None:
 )
 def test_a_few_hits_more_than_usual_are_enough_to_go_on(rate: float, hits: int, crowded: bool) -> None:
     scan = learnt(rate)
-    scan.push(0.01 * np.arange(200), np.arange(200) % 25 == 0 if hits == 8 else np.arange(200) < hits)
+    scan.push(np.linspace(0.0, 2.0, 200), np.arange(200) % 25 == 0 if hits == 8 else np.arange(200) < hits)
     assert scan.crowded() is crowded

@@ -22,7 +22,7 @@ NAMES = ("mobilenet-h200", "encoder4-h200", "unet-h200")
     [
         (Condition(), 20, 20, 20),
         (Condition(sample=0.05), 18, 17, 18),
-        (Condition(sample=0.01), 11, 10, 10),
+        (Condition(sample=0.01), 10, 10, 10),
         (Condition(sample=0.01, obeys=True), 20, 17, 20),
     ],
     ids=str,
