@@ -22,7 +22,7 @@ def executions(path: list[int], twin: float = 1.7) -> Executions:
     return Executions(
         engine="e",
         shapes=SHAPES,
-        times_s=1000.0 + np.arange(len(path)),
+        times_s=np.linspace(1000.0, 1001.0, len(path)),
         shape=at,
         profile=zeros,
         switched=zeros.astype(bool),
