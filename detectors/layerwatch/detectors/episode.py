@@ -48,9 +48,7 @@ _SINGLE = {"spikes", "host_tail", "end_to_end_tail"}  # channels that single exe
 _ODD = {"isolation_forest", "forecast"}  # they find windows odd, for whatever reason
 _RARE = 10  # executions to one slow one, or more: there is nothing to see between them
 _RARE_QUIET, _RARE_QUIET_S = 8, 120.0  # times as many without one: by chance once in 3000; or so long
-_FAR_OUT = (
-    1.4  # log units: such are slow for a reason of their own, hits just beyond a threshold crowd by chance
-)
+_FAR_OUT = 1.4  # log units: slow for a reason of their own; hits just beyond a threshold crowd by chance
 _COUNTED, _RARE_SHARE = 20, 0.01  # so many slow ones tell their share; fewer are taken for this
 _SWITCH_QUIET_S = 6.0  # without a switch there is nothing to see: seconds apart, it is still the same trouble
 _SPARSE_EXECUTIONS, _SPARSE_S = 20, 5.0
