@@ -1,70 +1,78 @@
-"""Executions that are sampled run on the twin: raising the sampling changes what they take, and is no trouble."""
+"""What the caller's own context and its twin take is known apart, and put beside one another."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import msgspec
 import numpy as np
 import pytest
-from detection import models, recording
 
-from layerwatch.detectors.pipeline import Pipeline
-from layerwatch.evaluation.shuffled import joined
-from layerwatch.recording.recording import Recording
-from layerwatch.recording.thin import chosen, thinned_batch
-from layerwatch.schemas.alerts import Alert
-from layerwatch.schemas.profiles import IN_GRAPH, ON_TWIN, ProfileBatch
+from layerwatch.detectors.batch import Executions
+from layerwatch.detectors.end_to_end import EndToEnd
+from layerwatch.detectors.shapes import point_of
+from layerwatch.schemas.profiles import IN_GRAPH, ON_TWIN
 
-NAME = "resnet50-h200"
-
-#: Of a minute and a half of its executions: canary, baseline, suspicion, canary, baseline.
-TIERS = ((0.2, 1.0), (0.4, 0.01), (0.6, 0.1), (0.8, 1.0), (1.0, 0.01))
+SHAPES = [{"x": [batch, 128]} for batch in (1, 2, 4, 8)]
+POINTS = [point_of(shape) for shape in SHAPES]
+OWN_MS = np.array([2.0, 3.0, 4.0, 5.0])
 
 
-@lru_cache(maxsize=1)
-def healthy() -> Recording:
-    made = recording(NAME)
-    phases = [phase for phase in made.phases if phase.name == "normal"]
-    return joined(made, [*phases, *phases], "healthy")
-
-
-def rate_at(share: float) -> float:
-    return next(rate for until, rate in TIERS if share < until)
-
-
-def as_sampled(batch: ProfileBatch, first: int, rate: float, twin: float, host: float = 1.0) -> ProfileBatch:
-    """As a runtime would have told it whose own executions are graphs, and whose twin takes `twin` times as long."""
-    own_ms = np.frombuffer(batch.end_to_end_ms, "<f4")
-    sampled = chosen(first, len(own_ms), rate)
-    flags = np.frombuffer(batch.flags, "u1") | np.where(sampled, ON_TWIN, IN_GRAPH).astype("u1")
-    took_ms = own_ms * host * np.where(sampled, twin, 1.0)
-    told = msgspec.structs.replace(
-        batch, flags=flags.tobytes(), end_to_end_ms=took_ms.astype("<f4").tobytes()
+def executions(path: list[int], twin: float = 1.7) -> Executions:
+    """One for each of `path`, the shapes in turn; a twin takes `twin` times as long."""
+    at, bits = np.arange(len(path)) % len(SHAPES), np.array(path, np.int64)
+    zeros = np.zeros(len(path), np.int64)
+    return Executions(
+        engine="e",
+        shapes=SHAPES,
+        times_s=np.linspace(1000.0, 1001.0, len(path)),
+        shape=at,
+        profile=zeros,
+        switched=zeros.astype(bool),
+        changed=zeros,
+        path=bits,
+        end_to_end_ms=np.where(bits & ON_TWIN, twin * OWN_MS[at], OWN_MS[at]),
+        layers=[],
+        counters=np.empty((0, 14)),
+        precision=None,
+        rate=0.1,
+        clock_s=2000.0,
     )
-    return thinned_batch(told, sampled, rate)
 
 
-def alerts(twin: float, slower_from: float = 2.0, host: float = 1.0) -> list[Alert]:
-    """More than notices; every execution takes `host` times as long from a share of the recording on."""
-    made, pipeline, told, first = healthy(), Pipeline(models()), [], 0
-    for manifest in made.manifests:
-        pipeline.manifest(manifest)
-    for batch in made:
-        share = (batch.window_end_s - made.start_s) / (made.end_s - made.start_s)
-        slower = host if share > slower_from else 1.0
-        told += pipeline.update(as_sampled(batch, first, rate_at(min(share, 0.999)), twin, slower))[0]
-        first += len(batch.end_to_end_ms) // 4
-    return [alert for alert in told if alert.severity != "info"]
+def learnt(*paths: int, messages: int = 20) -> EndToEnd:
+    known = EndToEnd()
+    for _ in range(messages):
+        batch = executions([path for path in paths for _ in range(16)])
+        known.learn(batch, POINTS, np.ones(len(batch), bool), known.expected(batch, POINTS))
+    return known
 
 
-@pytest.mark.parametrize("twin", [0.7, 1.0, 1.7, 2.2])
-def test_sampling_more_or_less_is_no_trouble(twin: float) -> None:
-    assert [alert.summary for alert in alerts(twin)] == []
+def test_each_path_is_expected_to_take_its_own_time() -> None:
+    batch = executions([IN_GRAPH, ON_TWIN, ON_TWIN, IN_GRAPH, 0])
+    expected = learnt(IN_GRAPH, ON_TWIN).expected(batch, POINTS)
+    assert expected is not None
+    assert expected.known.tolist() == [True, True, True, True, False]
+    assert expected.expected_ms == pytest.approx(batch.end_to_end_ms, rel=0.02)
+    assert expected.seen[-1] == 0
 
 
-@pytest.mark.parametrize(("slower_from", "tier"), [(0.5, "baseline"), (0.7, "canary"), (0.9, "baseline")])
-def test_a_slow_host_is_found_on_either_path(slower_from: float, tier: str) -> None:
-    told = alerts(1.7, slower_from, host=2.2)
-    assert told, tier
-    assert told[0].kind == "host_gap"
+def test_a_twin_is_put_beside_the_path_that_is_usual() -> None:
+    known = learnt(IN_GRAPH, IN_GRAPH, ON_TWIN)
+    longer = known.longer(executions([IN_GRAPH, ON_TWIN, 0]), POINTS)
+    assert longer == pytest.approx([0.0, np.log(1.7), np.nan], abs=0.02, nan_ok=True)
+    assert known.longer(executions([IN_GRAPH] * 4), POINTS) is None
+
+
+@pytest.mark.parametrize(("messages", "usual"), [(20, False), (1300, True)])
+def test_twins_alone_say_what_is_usual_once_it_is_no_canary_any_more(messages: int, usual: bool) -> None:
+    longer = learnt(ON_TWIN, messages=messages).longer(executions([ON_TWIN] * 4), POINTS)
+    assert (longer is None) is usual
+
+
+def test_it_can_be_kept() -> None:
+    known = learnt(IN_GRAPH, ON_TWIN)
+    again = EndToEnd.restore(known.state())
+    batch = executions([IN_GRAPH, ON_TWIN] * 4)
+    before, after = known.expected(batch, POINTS), again.expected(batch, POINTS)
+    assert before is not None
+    assert after is not None
+    assert after.expected_ms == pytest.approx(before.expected_ms, rel=1e-3)
+    assert again.seen == known.seen
