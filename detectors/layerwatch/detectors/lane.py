@@ -13,6 +13,9 @@ from layerwatch.detectors.sampled import Sampled
 from layerwatch.detectors.shapes import Point
 from layerwatch.schemas.engines import Layer
 
+#: Of so many other layers at the least is a share told: one of two is no half of an engine.
+_FEW_LAYERS = 8
+
 
 class Lane:
     """Baseline and levels of one layer set."""
@@ -45,9 +48,8 @@ class Lane:
         features[:, column.COMMON] = row_medians(log_ratio)
         features[:, column.TOTAL] = np.log(np.maximum(np.add.reduce(times_ms, 1), FLOOR_MS) / total)
         features[:, column.EXCESS] = np.add.reduce(np.maximum(excess, 0), 1) / total
-        features[:, column.SPREAD] = (
-            np.add.reduce((log_ratio > 0.3) & (excess > 0.005), 1, float) / excess.shape[1]
-        )
+        slower = np.add.reduce((log_ratio > 0.3) & (excess > 0.005), 1, float)
+        features[:, column.SPREAD] = np.maximum(slower - 1, 0) / max(excess.shape[1] - 1, _FEW_LAYERS)
         features[:, column.JUDGED] = (seen[shape] >= needed) & ~skip[layers.rows]
         sizes = np.array([point.batch * point.length for point in points], float)[shape]
         return Sampled(layers.profile, layers.rows, times_ms, expected_ms, log_ratio, features, sizes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Container
 from dataclasses import astuple, dataclass
 
@@ -11,12 +10,13 @@ import numpy as np
 from layerwatch.detectors import learned
 from layerwatch.detectors.arrays import F64, State, clipped, median, some
 from layerwatch.detectors.finding import Finding
+from layerwatch.detectors.lots import Lots
 from layerwatch.detectors.ring import Ring
 from layerwatch.detectors.scan import MAX_AGE_S, SPARSE_AGE_S, Scan
 
 #: Columns of the ring. SLICE: largest excess of one layer over the expected sum; COMMON: median log-ratio of layers;
-#: TOTAL: log-ratio of the sum; EXCESS: summed positive excess over the expected sum; SPREAD: share of layers that are
-#: slower by a third and 5 us.
+#: TOTAL: log-ratio of the sum; EXCESS: summed positive excess over the expected sum; SPREAD: share of the other layers
+#: that are slower by a third and 5 us where one is: one of three alone is no spread.
 TIME, SLICE, COMMON, TOTAL, EXCESS, SPREAD, JUDGED, HIT = range(8)
 
 #: Healthy sampled executions that thresholds are learnt from: first ones, where few are sampled, and final ones.
@@ -24,7 +24,10 @@ _FIRST, _WARM_UP = 60, 300
 _KEPT = 192  # the windows below, and the context of a cause
 #: Channels of levels: what they look at, over so many of the latest sampled executions.
 _WINDOWS = {"layers_common": (COMMON, 20), "layers_sum": (TOTAL, 50), "layers_spread": (SPREAD, 20)}
-_FEW = 1.15  # times the threshold, for medians of so few
+_FEW = 1.3  # times the threshold, for medians of so few
+#: All layers slower alike, by less than twice the threshold, must last: the kernels of a host that slept a little longer between
+#: two requests are up to a quarter slower for 0.7 s (16 requests a second and more with nothing wrong, of three engines).
+_LASTING_S, _BEYOND_DOUBT = 1.0, 2.0
 _SPARSE = 0.4  # where fewer executions are sampled, windows are this part as long
 _DRIFT_EXECUTIONS = 2000
 #: Of the recordings' 35 524 healthy executions one has a slice of a quarter, and none one of three eighths.
@@ -62,16 +65,22 @@ class LayerWatch:
         self._learning = Ring(
             _WARM_UP, 3
         )  # SLICE, COMMON and TOTAL of the lot of healthy ones that is being gathered
-        self._learnt: deque[list[float]] = deque(maxlen=learned.LOTS)  # thresholds of whole lots
+        self._learnt = Lots()
         self._slices = Scan(_SLICE_RATE, _PRIOR_EXECUTIONS, trimmed=True)
         self._large = Scan(_LARGE_RATE, _LARGE_PRIOR_EXECUTIONS, _LEAST_LARGE, _APART_S, trimmed=True)
         self._common_drift = 0.0
         self._total_drift = 0.0
+        self._common_s: float | None = None  # since when all layers have been slower
 
     @property
     def settled(self) -> bool:
         """Whether the final thresholds stand."""
-        return bool(self._learnt)
+        return len(self._learnt) > 0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether all layers are slower and it is not known yet whether that lasts: learning it would explain it away."""
+        return self._common_s is not None
 
     def step(
         self,
@@ -117,7 +126,19 @@ class LayerWatch:
             else []
         )
         levels = [self._level(channel, sampled_all, clock_drop) for channel in self._levels(somebody_else)]
-        return findings + [level for level in levels if level is not None]
+        return findings + self._lasting([level for level in levels if level is not None])
+
+    def _lasting(self, levels: list[Finding]) -> list[Finding]:
+        """Without a common slowdown that is small and has not been seen for long enough yet."""
+        common = next((level for level in levels if level.channel == "layers_common"), None)
+        if common is None:
+            self._common_s = None
+            return levels
+        now_s = float(self.ring.last(1)[0, TIME])
+        self._common_s = now_s if self._common_s is None else self._common_s
+        if now_s - self._common_s < _LASTING_S and common.score <= _BEYOND_DOUBT * common.threshold:
+            levels.remove(common)
+        return levels
 
     def crowded(self, rows: F64, sampled_all: bool) -> bool:
         """Whether the latest executions, which `step` has judged, hold a slice, and others are closer to it than by chance."""
@@ -190,10 +211,11 @@ class LayerWatch:
         """Forget the latest executions: an episode has ended."""
         if self.thresholds is not None:
             self.ring.clear()
-        if self._learnt:
+        if self.settled:
             self._learning.clear()  # what came right before a trouble may have been part of it
         self._slices.clear()
         self._large.clear()
+        self._common_s = None
 
     def _learn_thresholds(self, sampled_all: bool) -> None:
         rows = self._learning.last(_WARM_UP)
@@ -203,15 +225,15 @@ class LayerWatch:
             return
         slices, common, total = rows.T
         lot = [
-            learned.slice_share(slices),
+            learned.slice_share(slices, whole),
             learned.common_mode(common - self._common_drift),
             learned.sum_level(total - max(self._total_drift, 0.0)),
         ]
         first = self.thresholds
         if whole:
-            self._learnt.append(lot)
+            self._learnt.add(lot)
             self._learning.clear()
-            lot = learned.agreed(self._learnt)
+            lot = self._learnt.agreed()
             if first is not None and len(self._learnt) == 1:
                 # Baselines have settled since the early ones: what is noisier now was not healthy.
                 lot = np.minimum(lot, astuple(first)).tolist()
@@ -225,10 +247,11 @@ class LayerWatch:
             "thresholds": None if t is None else [t.share, t.common, t.total],
             "ring": self.ring.state(),
             "learning": self._learning.state(),
-            "learnt": [list(lot) for lot in self._learnt],
+            "learnt": self._learnt.state(),
             "slices": self._slices.state(),
             "large": self._large.state(),
             "drift": [self._common_drift, self._total_drift],
+            "common_s": self._common_s,
         }
 
     @classmethod
@@ -239,6 +262,7 @@ class LayerWatch:
         self._slices.load(state["slices"])
         self._large.load(state["large"])
         self._learning = Ring.restore(state["learning"])
-        self._learnt.extend(state["learnt"])
+        self._learnt = Lots.restore(state["learnt"])
         self._common_drift, self._total_drift = state["drift"]
+        self._common_s = state["common_s"]
         return self

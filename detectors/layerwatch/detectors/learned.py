@@ -6,29 +6,15 @@ only raises them, for instances that are noisier than those.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from layerwatch.detectors.arrays import F64, median, quantile
-
-#: Latest lots of healthy executions that thresholds rest on.
-LOTS = 5
 
 
 def block_medians(values: F64, block: int) -> F64:
     """Medians of half-overlapping blocks; at least one."""
     starts = range(0, max(1, len(values) - block + 1), max(1, block // 2))
     return np.array([median(values[i : i + block]) for i in starts])
-
-
-def agreed(learnt: Sequence[Sequence[float]]) -> list[float]:
-    """What several lots of healthy executions say of each threshold: the lower median.
-
-    One lot that held a trouble nobody saw, as the first may, does not decide for long.
-    """
-    middle: list[float] = np.sort(np.array(learnt), axis=0)[(len(learnt) - 1) // 2].tolist()
-    return middle
 
 
 def host_tail(host: F64) -> float:
@@ -45,9 +31,13 @@ def host_levels(host: F64) -> tuple[float, float]:
     return float(max(0.60, healthy + 0.20)), float(max(0.42, healthy + 0.12))
 
 
-def slice_share(largest: F64) -> float:
-    """One layer's excess as a share of the sum of all layers: time-slicing by another process."""
-    return float(min(0.50, max(0.25, 2 * quantile(largest, 0.995))))
+def slice_share(largest: F64, whole: bool) -> float:
+    """One layer's excess as a share of the sum of all layers: time-slicing by another process.
+
+    Where three layers are the engine, one of them takes half as long again with nothing wrong; only a `whole` lot can say so,
+    of fewer executions the quantile is the largest.
+    """
+    return float(min(1.0 if whole else 0.5, max(0.25, 2 * quantile(largest, 0.995))))
 
 
 def common_mode(common: F64) -> float:

@@ -81,10 +81,44 @@ def test_many_slower_layers_linger_only_while_somebody_else_is_there(watch: Laye
 
 
 @pytest.mark.parametrize(
-    ("common", "sampled_all", "found"), [(0.16, True, 1), (0.16, False, 0), (0.18, False, 1)]
+    ("common", "sampled_all", "found"), [(0.16, True, 1), (0.19, False, 0), (0.21, False, 1)]
 )
 def test_more_is_asked_of_the_median_of_a_few(
     watch: LayerWatch, common: float, sampled_all: bool, found: int
 ) -> None:
-    findings = watch.step(rows(20, 5.0, common=common), 0.0, sampled_all)
+    watch.step(rows(20, 5.0, common=common), 0.0, sampled_all)
+    findings = watch.step(rows(20, 6.1, common=common), 0.0, sampled_all)
     assert [finding.channel for finding in findings] == ["layers_common"] * found
+
+
+@pytest.mark.parametrize(
+    ("common", "lasted_s", "found"), [(0.2, 0.5, 0), (0.2, 1.2, 1), (0.4, 0.1, 1)]
+)  # 0.4: more than twice the threshold
+def test_all_layers_slower_by_a_little_must_last(
+    watch: LayerWatch, common: float, lasted_s: float, found: int
+) -> None:
+    findings = watch.step(rows(20, 5.0, common=common), 0.0, True)
+    assert bool(findings) is (common > 0.3)
+    assert watch.doubtful
+    findings = watch.step(rows(20, 5.0 + lasted_s, common=common), 0.0, True)
+    assert [finding.channel for finding in findings] == ["layers_common"] * found
+
+
+def test_a_slowdown_that_went_away_begins_anew(watch: LayerWatch) -> None:
+    watch.step(rows(20, 5.0, common=0.2), 0.0, True)
+    watch.step(rows(20, 5.5, common=0.0), 0.0, True)
+    assert not watch.doubtful
+    assert watch.step(rows(20, 6.1, common=0.2), 0.0, True) == []
+    assert LayerWatch.restore(watch.state()).doubtful
+
+
+def test_a_noisy_engine_is_given_more_than_a_quiet_one(watch: LayerWatch) -> None:
+    noisy = LayerWatch()
+    rng = np.random.default_rng(0)
+    for start in range(0, 1500, 20):
+        healthy = rows(20, 0.01 * start, slices=np.abs(rng.normal(0, 0.15, 20)))
+        noisy.step(healthy, 0.0, True)
+        noisy.learn(healthy, True)
+    slices = np.where(np.arange(40) >= 34, 0.6, 0.02)
+    assert watch.step(rows(40, 20.0, slices=slices), 0.0, True) != []
+    assert noisy.step(rows(40, 20.0, slices=slices), 0.0, True) == []
