@@ -12,7 +12,7 @@ import numpy as np
 
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
-from layerwatch.detectors.arrays import F64, median
+from layerwatch.detectors.arrays import F64, Bools, median
 from layerwatch.detectors.gpu import GpuView
 from layerwatch.schemas.alerts import Cause
 
@@ -27,6 +27,9 @@ _HOST_SHARE = 0.25  # of the executions: a neighbour on the GPU does not slow th
 #: Log units: nine times as long, one after the other. Executions that wait for the interpreter's lock do so at each call, so
 #: that few come, and those before the trouble would outvote them.
 _LOCKED, _LATEST = 2.2, 8
+#: Of the newest executions, from the first slow one on, each waits for the lock; a starved host lets one in ten run at once.
+_NEWEST = 16
+_HELD_PCT = 30  # more of the time with something running on the GPU, and less on its SMs: memory is managed
 _SAMPLED_TO_BE_SURE = 10  # that the layers are as usual: a starved host shows in them too
 
 
@@ -39,6 +42,7 @@ class Pattern:
     host_p50: float
     host_p95: float
     host_latest: float  # median of the newest few
+    host_each: bool  # whether, since the first slow one of the newest, each has been slow
     host_usual: float
     slices: float  # share of sampled executions with one layer far out
     common: float
@@ -69,6 +73,7 @@ def pattern_of(
         host_p50=float(np.quantile(host, 0.5)),
         host_p95=float(np.quantile(host, 0.95)),
         host_latest=median(host[-_LATEST:]),
+        host_each=_each(host[-_NEWEST:] > 0.8 * host_threshold),
         host_usual=usual,
         slices=float((sampled[:, s.SLICE] > slice_threshold).mean()) if layered else 0.0,
         common=median(sampled[:, s.COMMON]) if layered else 0.0,
@@ -108,6 +113,10 @@ def _by_counters(p: Pattern, gpu: GpuView) -> list[Cause]:
     drop = np.log(gpu.usually("sm_clock_mhz") / gpu.at("sm_clock_mhz")) if gpu.at("sm_clock_mhz") > 0 else 0.0
     if drop > 0.1 and p.common > 0.5 * drop:
         return [Cause("clock_throttle", 0.8, f"SM clock {gpu.both('sm_clock_mhz', 'MHz')}, {_layers(p)}")]
+    held = gpu.at("gpu_utilisation_pct") > gpu.usually("gpu_utilisation_pct") + _HELD_PCT
+    if held and sm < usual_sm:
+        text = f"the GPU is busy for {gpu.both('gpu_utilisation_pct')} of the time, its SMs for {gpu.both('sm_utilisation_pct')}"
+        return [Cause("allocation", 0.6, f"{text}, as where memory is allocated and freed, {_layers(p)}")]
     busier = sm > 1.5 * usual_sm + 8
     if busier or (not _is_host(p, sm > 1.5 * usual_sm + 4) and _layers_moved(p)):
         confidence = 0.9 if busier else 0.6
@@ -156,13 +165,18 @@ def _switch(p: Pattern, confidence: float) -> Cause:
 def _host_cause(p: Pattern, confidence: float, more: str) -> Cause:
     seen = f"time outside of the layers x{np.exp(p.host_p50):.1f} at the median, x{np.exp(p.host_p95):.1f} at p95"
     layers = ", layers as usual" if not _layers_moved(p) else f", {_layers(p)}"
-    if p.host_latest > _LOCKED and p.slices < 0.1:
+    if p.host_latest > _LOCKED and p.host_each and p.slices < 0.1:
         seen = f"time outside of the layers x{np.exp(p.host_latest):.0f} in the latest {_LATEST} executions"
         return Cause("interpreter_lock", confidence, seen + layers + more)
-    steady = p.host_p50 > max(0.35, p.host_usual + 0.3) and p.host_p95 - p.host_p50 < 0.9 and p.slices < 0.02
+    steady = p.host_each and p.host_p50 > max(0.35, p.host_usual + 0.3) and p.host_p95 - p.host_p50 < 0.9
+    steady = steady and p.slices < 0.02
     if steady and p.sampled >= _SAMPLED_TO_BE_SURE:
         return Cause("allocation", confidence - 0.2, seen + layers + more)
     return Cause("host_starvation", confidence, seen + layers + more)
+
+
+def _each(hits: Bools) -> bool:
+    return bool(hits[int(np.argmax(hits)) :].all())
 
 
 def _layers(p: Pattern) -> str:

@@ -34,6 +34,7 @@ _BY_PHASE = {
     "cotenant_h2d": _any("pcie_contention", action="scale_out"),
     "stream_membw": _any("memory_bandwidth", action="scale_out"),
     "cpu_starve": _any("host_starvation", action="hold_scale_in"),
+    "alloc_churn": _any("allocation", action="hold_scale_in"),
     "stream_compute": _any("gpu_contention", action="scale_out"),
     "gil_hog": _any("interpreter_lock", "host_starvation", action="hold_scale_in"),
     "switching_context": _any("profile_switch", action="none"),

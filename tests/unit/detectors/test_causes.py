@@ -1,4 +1,4 @@
-"""What a pattern is called where no GPU counter helps."""
+"""What a pattern is called, where no GPU counter helps and where one does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
 from layerwatch.detectors.arrays import F64
 from layerwatch.detectors.causes import causes_of, pattern_of
+from layerwatch.detectors.gpu import GpuView
+from layerwatch.schemas.profiles import COUNTER_COLUMNS
 
 
 def executions(n: int = 60, host: float = 0.0, share: float = 1.0, switched: bool = False) -> F64:
@@ -58,6 +60,7 @@ def first_cause(execution_rows: F64, sampled_rows: F64, *channels: str) -> str:
         ("interpreter_lock", executions(host=3.0), sampled()),
         ("allocation", executions(host=0.8), sampled()),
         ("host_starvation", executions(host=0.8), sampled(n=4)),
+        ("host_starvation", executions(host=0.8, share=0.97), sampled()),
         ("profile_switch", executions(host=2.0, share=0.05, switched=True), sampled()),
     ],
 )
@@ -70,6 +73,28 @@ def test_a_lock_is_seen_in_the_newest_executions_however_many_came_before(slow: 
     rows = executions(n=180)
     rows[-slow:, e.HOST] = 5.0
     assert first_cause(rows, sampled(n=180)) == expected
+
+
+@pytest.mark.parametrize(("usual", "expected"), [(0, "interpreter_lock"), (1, "host_starvation")])
+def test_a_lock_lets_nobody_through(usual: int, expected: str) -> None:
+    rows = executions(n=180)
+    rows[-12:, e.HOST] = 3.0
+    rows[-6 : -6 + usual, e.HOST] = 0.0
+    assert first_cause(rows, sampled(n=180)) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpu_pct", "sm_pct", "expected"),
+    [(95.0, 0.2, "allocation"), (95.0, 40.0, "gpu_contention"), (2.0, 0.2, "interpreter_lock")],
+)
+def test_a_gpu_that_is_busy_while_its_sms_idle_manages_memory(
+    gpu_pct: float, sm_pct: float, expected: str
+) -> None:
+    usual, now = np.zeros((2, len(COUNTER_COLUMNS)))
+    gpu, sm = map(COUNTER_COLUMNS.index, ("gpu_utilisation_pct", "sm_utilisation_pct"))
+    usual[gpu], now[gpu], usual[sm], now[sm] = 5.0, gpu_pct, 4.0, sm_pct
+    pattern = pattern_of(executions(host=4.0), sampled(common=3.0, total=4.0), frozenset(), 0.7, 0.25, 0.0)
+    assert causes_of(pattern, GpuView(usual, now))[0].cause == expected
 
 
 def test_a_cause_says_what_a_person_can_check() -> None:
