@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from layerwatch.detectors.arrays import Ints
+from layerwatch.detectors.models import shipped
 from layerwatch.detectors.pipeline import Pipeline
 from layerwatch.evaluation.power.healthy import Healthy, healthy_of
 from layerwatch.recording.cut import Run, cut
@@ -57,7 +58,7 @@ def order(healthy: Healthy, count: int, rng: np.random.Generator) -> Ints:
 
 
 def watch(healthy: Healthy, run: Run, from_s: float) -> dict[str, Any]:
-    pipeline, obedient = Pipeline(), Obedient(0.01)
+    pipeline, obedient = Pipeline(shipped()), Obedient(0.01)
     pipeline.manifest(healthy.manifest)
     tier, raised, evidence_s, canary_s, alerts = "baseline", 0, 0.0, 0.0, []
     executions = sampled = 0

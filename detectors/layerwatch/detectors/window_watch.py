@@ -6,16 +6,22 @@ import numpy as np
 
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
-from layerwatch.detectors.arrays import F64, State, median
+from layerwatch.detectors.arrays import F64, State, median, quantile
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.forecast import LevelForecast, LstmWeights
 from layerwatch.detectors.forest import FlatForest
+from layerwatch.detectors.lots import Lots
 from layerwatch.detectors.pooled import LEAST_SAMPLED, STRIDE, WINDOW, Standardiser, pooled
 from layerwatch.detectors.ring import Ring
 
 _FOREST_WIDEST = 3.0  # times the largest healthy value: the forest alone is blind to how far out a window is
 _FOREST_LEAST = 12.0
-_FOREST_WINDOWS = 3
+_LOT, _LOT_QUANTILE = 100, 0.98  # windows, of which a few may be of a trouble that nobody saw
+_GROWS = 2.0  # times as far out as those before, at the most
+_FOREST_WINDOWS, _SPARSE_FOREST_WINDOWS = (
+    3,
+    6,
+)  # in a row; where few executions are sampled, windows share their layers
 #: Log units by which so many of a window's executions are longer than their shapes explain.
 _FELT, _FELT_SHARE = 0.2, 0.2
 _BLOCK_S, _BLOCK_EXECUTIONS = 1.0, 10
@@ -31,6 +37,8 @@ class WindowWatch:
         self.standardiser = Standardiser()
         self._since_window = 0
         self._forest_hits = 0
+        self._lot: list[float] = []  # largest standardised values of healthy windows, being gathered
+        self._widest = Lots()
         self._block = np.empty((0, 2))  # TIME, HOST
         self._saved: dict[str, State] = {}
         self._forecasts: dict[str, LevelForecast] = {}
@@ -96,19 +104,32 @@ class WindowWatch:
             if not suspicious:
                 self.standardiser.learn(window, sampled_all)
             return None
+        widest = float(np.abs(z).max())
+        far = widest > max(_FOREST_WIDEST * self._widest_healthy, _FOREST_LEAST)
         if not suspicious:
             self.healthy_window = z
+            self._learn_widest(widest)
         if forest is None:
             return None
-        widest = float(np.abs(z).max())
-        far = widest > max(_FOREST_WIDEST * self.standardiser.widest, _FOREST_LEAST)
         odd = far and _is_felt(executions.last(WINDOW))
         score = float(forest.score(z[None, :])[0]) if odd else 0.0
         self._forest_hits = self._forest_hits + 1 if odd and score > forest.threshold else 0
-        if self._forest_hits < _FOREST_WINDOWS:
+        if self._forest_hits < (_FOREST_WINDOWS if sampled_all else _SPARSE_FOREST_WINDOWS):
             return None
         onset_s = float(executions.last(WINDOW)[0, e.TIME])
         return Finding("isolation_forest", score, forest.threshold, onset_s)
+
+    @property
+    def _widest_healthy(self) -> float:
+        """How far out windows are with nothing wrong: the first ones, or later lots where those were noisier."""
+        later = self._widest.agreed()[0] if len(self._widest) else 0.0
+        return max(self.standardiser.widest, later)
+
+    def _learn_widest(self, widest: float) -> None:
+        self._lot.append(min(widest, _GROWS * self._widest_healthy))
+        if len(self._lot) == _LOT:
+            self._widest.add([quantile(np.array(self._lot), _LOT_QUANTILE)])
+            self._lot.clear()
 
     def _judge_block(self, sampled: Ring, suspicious: bool) -> Finding | None:
         """The level of the host part and of the sum of layers, each against its forecast."""
@@ -143,6 +164,8 @@ class WindowWatch:
         return {
             "standardiser": self.standardiser.state(),
             "counts": [self._since_window, self._forest_hits, self._surprises],
+            "widest": self._widest.state(),
+            "lot": list(self._lot),
             "block": self._block,
             "forecasts": {**self._saved, **{name: f.state() for name, f in self._forecasts.items()}},
         }
@@ -152,6 +175,7 @@ class WindowWatch:
         self = cls()
         self.standardiser = Standardiser.restore(state["standardiser"])
         self._since_window, self._forest_hits, self._surprises = state["counts"]
+        self._widest, self._lot = Lots.restore(state["widest"]), list(state["lot"])
         self._block, self._saved = state["block"], state["forecasts"]
         return self
 
