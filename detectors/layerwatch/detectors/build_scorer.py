@@ -109,9 +109,10 @@ class BuildScorer:
             healthy = np.zeros(len(batch), bool)
             for a in range(0, len(batch), _CHUNK):
                 b = min(a + _CHUNK, len(batch))
-                healthy[a:b] = self._judge(batch, compared, a, b, models)
+                healthy[a:b] = self._judge(batch, compared, a, b, models, closed)
                 self._close_if_over(float(batch.times_s[b - 1]), closed)
-            learnt_from = healthy & (not (self._baselines.doubtful or self._executions.doubtful))
+            doubtful = self._baselines.doubtful or self._executions.doubtful or self._layers.doubtful
+            learnt_from = healthy & (not doubtful)
             if self._baselines.learn(batch, compared, learnt_from, calm=self.episode is None):
                 self._gpu.learn()  # other instances' usual counters were a start and no more
             self._feed_slow(batch, compared, healthy, models)
@@ -139,6 +140,9 @@ class BuildScorer:
             return []
         episode, self.episode = self.episode, None
         self._clear()
+        return self._ended(episode, clock_s)
+
+    def _ended(self, episode: OpenEpisode, clock_s: float) -> list[Episode]:
         told = episode.announced or not episode.slight
         return [episode.snapshot(self._baselines.names, closed_s=clock_s)] if told else []
 
@@ -162,8 +166,10 @@ class BuildScorer:
         self._recent.clear()
         self._baselines.reboot()
 
-    def _judge(self, batch: Executions, compared: Compared, a: int, b: int, models: Models) -> bool:
-        """Judge executions a..b; True if they may be learnt from."""
+    def _judge(
+        self, batch: Executions, compared: Compared, a: int, b: int, models: Models, closed: list[Episode]
+    ) -> bool:
+        """Judge executions a..b; True if they may be learnt from. An episode that they end goes to `closed`."""
         rows = compared.rows[a:b]
         inside = (compared.sampled_at >= a) & (compared.sampled_at < b)
         layers = compared.sampled_rows[inside]
@@ -196,6 +202,9 @@ class BuildScorer:
         findings += _heard(windows, models)
         hit = some(rows[:, e.HIT] > 0)
         time_s = float(rows[-1, e.TIME])
+        if self.episode is not None and self.episode.is_another(findings, time_s):
+            closed += self._ended(self.episode, time_s)
+            self.episode = None
         if self.episode is None and findings:
             self._open(findings, time_s, compared)
         if self.episode is None:

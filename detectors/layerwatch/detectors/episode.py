@@ -38,9 +38,9 @@ KIND_OF_CHANNEL = {
 _STEPS = {"single_layer", "layer_group", "common_level"}
 _SETTLING_S, _SETTLING_EXECUTIONS = 2.0, 20  # the cause is looked at again for so long, then kept
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
-#: Busy hosts make a handful of executions wait, with nothing wrong, once in some minutes (source: healthy executions of two
-#: engines that wait for their host, played for 20 minutes each).
-_LEAST_SLOW, _LEAST_ODD_S = 6, 0.5
+#: Busy hosts make a handful of executions wait, with nothing wrong, once in some minutes (source: healthy executions of three
+#: engines that wait for their host, played for 11 to 20 minutes each).
+_LEAST_SLOW, _LEAST_ODD_S = 10, 0.5
 _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
 _PAUSE = 0.25  # of what has lasted: a pause that is no end, as long as the other limits allow
@@ -167,6 +167,16 @@ class OpenEpisode:
         self.severity = "critical"
         return True
 
+    def is_another(self, findings: list[Finding], time_s: float) -> bool:
+        """Whether they are a trouble of its own: this one has been quiet for a while, and other channels show them.
+
+        Where few executions are sampled, what their layers have shown is open for long after it has ended.
+        """
+        quiet = self.quiet_executions > _QUIET_EXECUTIONS and time_s - self.last_hit_s > _QUIET_S[1]
+        if not (findings and quiet) or self._rarity:
+            return False
+        return not {finding.channel for finding in findings} & set(self.findings)
+
     def over(self, clock_s: float) -> bool:
         """Quiet for long enough: in executions and in seconds, by how often hits came; or in seconds where few run.
 
@@ -176,7 +186,7 @@ class OpenEpisode:
         interval_s = 4 * (self.last_hit_s - self.opened_s) / max(self.hits, 1)
         if rarity := self._rarity:
             return self.quiet_executions > _RARE_QUIET * rarity or quiet_s > _RARE_QUIET_S
-        rare = bool({"layer_slice", "profile_switch"} & set(self.findings)) and self.hits < 3
+        rare = "layer_slice" in self.findings
         pause_s = _PAUSE * (self.last_hit_s - self.onset_s)
         least_s = _QUIET_S[1] if rare else min(max(interval_s, pause_s, _QUIET_S[0]), _QUIET_S[1])
         if "profile_switch" in self.findings:

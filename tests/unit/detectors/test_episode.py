@@ -62,6 +62,35 @@ def test_a_pause_is_an_end_the_later_the_longer_it_has_lasted(lasted_s: float, o
     assert episode.over(100.0 + lasted_s + over_after_s)
 
 
+@pytest.mark.parametrize(
+    ("channel", "quiet_s", "another"),
+    [
+        ("host_tail", 3.0, True),
+        ("host_tail", 1.0, False),  # it may go on: too soon to call it another
+        ("layer_slice", 3.0, False),  # the same again
+    ],
+)
+def test_what_other_channels_show_after_a_pause_is_another_trouble(
+    channel: str, quiet_s: float, another: bool
+) -> None:
+    slices = Finding("layer_slice", 1.0, 0.5, 99.0)
+    episode = OpenEpisode.open("i", "sha256:1", [slices], 100.0)
+    episode.note([slices], True, 32, 3, 100.0)
+    episode.note([], False, 200, 3, 100.0 + quiet_s)
+    assert episode.is_another([Finding(channel, 1.0, 0.5, 102.9)], 100.0 + quiet_s) is another
+    assert not episode.is_another([], 100.0 + quiet_s)
+
+
+def test_slices_that_come_seconds_apart_are_one_trouble() -> None:
+    slices = Finding("layer_slice", 1.0, 0.5, 99.0)
+    episode = OpenEpisode.open("i", "sha256:1", [slices], 100.0)
+    for second in (0.0, 0.1, 0.2, 0.3):
+        episode.note([slices], True, 32, 32, 100.0 + second)
+    episode.note([], False, 200, 200, 102.0)
+    assert not episode.over(102.0)
+    assert episode.over(102.4)
+
+
 def opened(channel: str, slow: int, lasted_s: float) -> OpenEpisode:
     finding = Finding(channel, 1.0, 0.5, 100.0)
     episode = OpenEpisode.open("i", "sha256:1", [finding], 100.0)
@@ -75,8 +104,8 @@ def opened(channel: str, slow: int, lasted_s: float) -> OpenEpisode:
 @pytest.mark.parametrize(
     ("channel", "slow", "lasted_s", "told"),
     [
-        ("host_tail", 5, 0.1, False),
-        ("host_tail", 6, 0.1, True),
+        ("host_tail", 9, 0.1, False),
+        ("host_tail", 10, 0.1, True),
         ("end_to_end_tail", 3, 0.1, True),  # far longer than any hiccup
         ("isolation_forest", 0, 0.4, False),
         ("isolation_forest", 0, 0.6, True),
