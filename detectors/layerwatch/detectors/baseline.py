@@ -78,7 +78,7 @@ class ShapeBaseline:
     def learn(self, points: list[Point], shape: Ints, log_ms: F64) -> None:
         """Fold in healthy executions: `shape` [k] into `points`, `log_ms` [k, outputs]."""
         used = sorted(set(shape.tolist()))
-        mine = [points[i] for i in used]
+        mine = [points[i] for i in used] if len(used) < len(points) else points
         weight = self._weight(mine)
         if not weight:
             return
@@ -113,7 +113,11 @@ class ShapeBaseline:
 
     def _weight(self, points: list[Point]) -> int:
         """0 to pass over a message: once all its shapes are settled, one of four stands for the four."""
-        if some(self._cells.seen(self._cells.rows(points)) < ADAPT_EXECUTIONS):
+        if self._latest is not None and self._latest[0] is points:
+            seen = self._latest[2]
+        else:
+            seen = self._cells.seen(self._cells.rows(points))
+        if some(seen < ADAPT_EXECUTIONS):
             return 1
         self._turn = (self._turn + 1) % _SETTLED_STRIDE
         return 0 if self._turn else _SETTLED_STRIDE

@@ -171,8 +171,9 @@ class BuildScorer:
     ) -> bool:
         """Judge executions a..b; True if they may be learnt from. An episode that they end goes to `closed`."""
         rows = compared.rows[a:b]
-        inside = (compared.sampled_at >= a) & (compared.sampled_at < b)
-        layers = compared.sampled_rows[inside]
+        layers = compared.sampled_rows
+        if b - a < len(batch):
+            layers = layers[(compared.sampled_at >= a) & (compared.sampled_at < b)]
         was_warming = self.warming_up
         all_sampled = batch.rate >= 1.0
         findings = self._executions.step(rows, all_sampled)

@@ -130,6 +130,9 @@ class LayerWatch:
 
     def _lasting(self, levels: list[Finding]) -> list[Finding]:
         """Without a common slowdown that is small and has not been seen for long enough yet."""
+        if not levels:
+            self._common_s = None
+            return levels
         common = next((level for level in levels if level.channel == "layers_common"), None)
         if common is None:
             self._common_s = None

@@ -18,6 +18,7 @@ from layerwatch.detectors.ring import Ring
 
 WINDOWS = (20, 50, 100, 200)
 _LOT = 1000  # executions
+_TOGETHER = 16  # executions that wait as one
 _WAIT = max(WINDOWS)  # executions without trouble, before earlier ones are called healthy
 #: Oldest execution of a window (s); longer where only some executions are seen.
 MAX_AGE_S, SPARSE_AGE_S = 10.0, 30.0
@@ -93,8 +94,12 @@ class Scan:
 
     def learn(self, hits: Bools) -> None:
         """Executions that were found healthy; they count once a whole window has passed without trouble."""
-        self._pending.append((len(hits), int(np.count_nonzero(hits))))
-        self._waiting += len(hits)
+        seen, found = len(hits), int(np.count_nonzero(hits))
+        self._waiting += seen
+        if self._pending and self._pending[-1][0] < _TOGETHER:
+            waiting, among = self._pending.pop()
+            seen, found = seen + waiting, found + among
+        self._pending.append((seen, found))
         while self._waiting - self._pending[0][0] >= _WAIT:
             seen, found = self._pending.popleft()
             self._waiting -= seen
