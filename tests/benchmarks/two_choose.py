@@ -46,7 +46,7 @@ CONSTANTS = {
     window_watch: ("_FOREST_WIDEST", "_FOREST_LEAST", "_SURPRISE", "_SURPRISE_EFFECT"),
     precision_watch: ("_TIMES_USUAL", "_LEAST_CLIPPED", "_ERROR_TIMES_USUAL", "_LEAST_ERROR"),
 }
-LEARNT = ("host_tail", "host_level", "slice_share", "common_mode", "sum_level")
+LEARNT = ("host_tail", "host_levels", "slice_share", "common_mode", "sum_level")
 SHIPPED = {(module, name): getattr(module, name) for module, names in CONSTANTS.items() for name in names}
 SHIPPED |= {(learned, name): getattr(learned, name) for name in LEARNT}
 ALPHA = scan._ALPHA
@@ -85,7 +85,11 @@ def make_stricter(factor: float) -> None:
 
 
 def _scaled(threshold: Any, factor: float) -> Any:
-    return lambda values: factor * threshold(values)
+    def scaled(*values: Any) -> Any:
+        found = threshold(*values)
+        return tuple(factor * each for each in found) if isinstance(found, tuple) else factor * found
+
+    return scaled
 
 
 def judged(recording: Recording, models: Models) -> Count:

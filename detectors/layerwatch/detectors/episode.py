@@ -40,7 +40,7 @@ _SETTLING_S, _SETTLING_EXECUTIONS = 2.0, 20  # the cause is looked at again for 
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
 #: Busy hosts make a handful of executions wait, with nothing wrong, once in some minutes (source: healthy executions of three
 #: engines that wait for their host, played for 11 to 20 minutes each).
-_LEAST_SLOW, _LEAST_ODD_S = 10, 0.5
+_LEAST_SLOW, _LEAST_SLOW_S, _LEAST_ODD_S = 10, 0.5, 0.5
 _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
 _PAUSE = 0.25  # of what has lasted: a pause that is no end, as long as the other limits allow
@@ -128,7 +128,7 @@ class OpenEpisode:
         """Whether too little has come of it to be told: a hiccup of the host, a window or two that look odd."""
         found = set(self.findings)
         if found == {"host_tail"}:
-            return self.slow < _LEAST_SLOW
+            return self.slow < _LEAST_SLOW or self.last_hit_s - self.onset_s < _LEAST_SLOW_S
         return found <= _ODD and self.last_hit_s - self.opened_s < _LEAST_ODD_S
 
     @property

@@ -104,8 +104,9 @@ def opened(channel: str, slow: int, lasted_s: float) -> OpenEpisode:
 @pytest.mark.parametrize(
     ("channel", "slow", "lasted_s", "told"),
     [
-        ("host_tail", 9, 0.1, False),
-        ("host_tail", 10, 0.1, True),
+        ("host_tail", 9, 0.6, False),
+        ("host_tail", 10, 0.4, False),
+        ("host_tail", 10, 0.6, True),
         ("end_to_end_tail", 3, 0.1, True),  # far longer than any hiccup
         ("isolation_forest", 0, 0.4, False),
         ("isolation_forest", 0, 0.6, True),
