@@ -16,6 +16,7 @@ from layerwatch.schemas.profiles import ProfileBatch
 
 #: A healthy phase of fewer executions is too short to learn from, and comes later.
 _LEAST_LEARNT = 500
+_COLD_S = 1.0  # of a recording's beginning
 
 
 def shuffled(recording: Recording, seed: int) -> Recording:
@@ -51,12 +52,18 @@ def _order(phases: list[Phase], first: int, rng: np.random.Generator) -> list[in
 
 
 def joined(recording: Recording, phases: list[Phase], name: str) -> Recording:
-    """Some phases of a recording, one right after another from its start on."""
+    """Some phases of a recording, one right after another from its start on.
+
+    What a process does first is slow by nature, and is left out where it comes later.
+    """
     batches: list[ProfileBatch] = []
     moved: list[Phase] = []
     sequence: Counter[str] = Counter()
     clock_s = recording.start_s
+    warm_s = recording.start_s + _COLD_S
     for phase in phases:
+        if moved and phase.start_s < warm_s:
+            phase = replace(phase, start_s=min(warm_s, phase.end_s))
         by_s = clock_s - phase.start_s
         for batch in recording:
             part = excerpt(batch, phase.start_s, phase.end_s)

@@ -11,7 +11,7 @@ from detection import models, recording
 
 from layerwatch.evaluation.conditions import Condition
 from layerwatch.evaluation.run import evaluate
-from layerwatch.evaluation.shuffled import shuffled
+from layerwatch.evaluation.shuffled import joined, shuffled
 from layerwatch.recording.recording import Phase, Recording
 from layerwatch.schemas.errors import ConfigError
 
@@ -36,6 +36,17 @@ def test_every_phase_keeps_its_executions_and_faults_keep_a_healthy_neighbour() 
     for phase in other.phases:
         if not phase.healthy:
             assert end_to_end_ms(other, phase) == pytest.approx(end_to_end_ms(made, by_name[phase.name]))
+
+
+def test_a_cold_start_comes_first_or_not_at_all() -> None:
+    made = recording(NAME)
+    first, second = made.phases[:2]
+    assert end_to_end_ms(joined(made, [first, second], "same"), first) == end_to_end_ms(made, first)
+    other = joined(made, [second, first], "other")
+    assert other.phases[1].end_s - other.phases[1].start_s == pytest.approx(
+        first.end_s - first.start_s - 1.0, abs=0.01
+    )
+    assert end_to_end_ms(made, first)[0] not in end_to_end_ms(other, other.phases[1])
 
 
 def test_messages_are_in_order_and_the_same_seed_gives_the_same() -> None:
