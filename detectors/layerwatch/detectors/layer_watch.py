@@ -80,7 +80,7 @@ class LayerWatch:
     @property
     def doubtful(self) -> bool:
         """Whether all layers are slower and it is not known yet whether that lasts: learning it would explain it away."""
-        return self._common_s is not None
+        return self._common_s is not None and self._lasted_s(self._common_s) < _LASTING_S
 
     def step(
         self,
@@ -137,11 +137,14 @@ class LayerWatch:
         if common is None:
             self._common_s = None
             return levels
-        now_s = float(self.ring.last(1)[0, TIME])
-        self._common_s = now_s if self._common_s is None else self._common_s
-        if now_s - self._common_s < _LASTING_S and common.score <= _BEYOND_DOUBT * common.threshold:
+        if self._common_s is None:
+            self._common_s = float(self.ring.last(1)[0, TIME])
+        if self.doubtful and common.score <= _BEYOND_DOUBT * common.threshold:
             levels.remove(common)
         return levels
+
+    def _lasted_s(self, since_s: float) -> float:
+        return float(self.ring.last(1)[0, TIME]) - since_s
 
     def crowded(self, rows: F64, sampled_all: bool) -> bool:
         """Whether the latest executions, which `step` has judged, hold a slice, and others are closer to it than by chance."""

@@ -8,7 +8,7 @@ from layerwatch.detectors.arrays import State
 
 _KEPT = 24
 _NEWEST = 4  # all kept; of older ones, about as many from each doubling of age
-_DOUBTED = 2  # the highest, that so many lots are not believed alone: each may have held a trouble nobody saw
+_DOUBTED = 2  # so many lots with the highest are not believed: they may have held a trouble that nobody saw
 
 
 class Lots:
@@ -31,9 +31,8 @@ class Lots:
         if len(self._lots) <= _KEPT:
             return
         ages = self._numbers[-1] + 1 - np.array(self._numbers)
-        around = (
-            ages[: -_NEWEST - 1] / ages[2 : len(ages) - _NEWEST + 1]
-        )  # an older neighbour's to a newer one's
+        # Of each but the oldest and the newest: its older neighbour's age to its newer one's.
+        around = ages[: -_NEWEST - 1] / ages[2 : len(ages) - _NEWEST + 1]
         dropped = 1 + int(np.argmin(around))
         del self._numbers[dropped], self._lots[dropped]
 

@@ -18,10 +18,8 @@ _FOREST_WIDEST = 3.0  # times the largest healthy value: the forest alone is bli
 _FOREST_LEAST = 12.0
 _LOT, _LOT_QUANTILE = 100, 0.98  # windows, of which a few may be of a trouble that nobody saw
 _GROWS = 2.0  # times as far out as those before, at the most
-_FOREST_WINDOWS, _SPARSE_FOREST_WINDOWS = (
-    3,
-    6,
-)  # in a row; where few executions are sampled, windows share their layers
+#: In a row; where few executions are sampled, windows share their layers.
+_FOREST_WINDOWS, _SPARSE_FOREST_WINDOWS = 3, 6
 #: Log units by which so many of a window's executions are longer than their shapes explain.
 _FELT, _FELT_SHARE = 0.2, 0.2
 _BLOCK_S, _BLOCK_EXECUTIONS = 1.0, 10
