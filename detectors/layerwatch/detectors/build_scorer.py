@@ -320,6 +320,7 @@ class BuildScorer:
                 self._executions.drift,
             ),
             self._gpu.view(since_s, time_s),
+            self._activity.unusual,
         )
         if self._steps and episode.is_step and not is_seen_by_counters(causes[0]):
             return [step_cause(self._steps[0][0])]

@@ -85,10 +85,10 @@ def pattern_of(
     )
 
 
-def causes_of(pattern: Pattern, gpu: GpuView | None) -> list[Cause]:
-    """Most likely first; never empty."""
+def causes_of(pattern: Pattern, gpu: GpuView | None, somebody_else: bool = False) -> list[Cause]:
+    """Most likely first; never empty. `somebody_else`: counters show work beyond what the instance has ever shown."""
     known = gpu is not None and gpu.known
-    found = _by_counters(pattern, gpu) if gpu is not None and known else _by_pattern(pattern)
+    found = _by_counters(pattern, gpu, somebody_else) if gpu is not None and known else _by_pattern(pattern)
     return found or [Cause("unknown", 0.3, "no pattern that is known")]
 
 
@@ -97,7 +97,7 @@ def is_seen_by_counters(cause: Cause) -> bool:
     return cause.confidence >= _COUNTED and cause.cause in _GPU_CAUSES
 
 
-def _by_counters(p: Pattern, gpu: GpuView) -> list[Cause]:
+def _by_counters(p: Pattern, gpu: GpuView, somebody_else: bool) -> list[Cause]:
     if _is_switch(p):
         return [_switch(p, 0.95)]
     sm, usual_sm = gpu.at("sm_utilisation_pct"), gpu.usually("sm_utilisation_pct")
@@ -118,8 +118,9 @@ def _by_counters(p: Pattern, gpu: GpuView) -> list[Cause]:
         text = f"the GPU is busy for {gpu.both('gpu_utilisation_pct')} of the time, its SMs for {gpu.both('sm_utilisation_pct')}"
         return [Cause("allocation", 0.6, f"{text}, as where memory is allocated and freed, {_layers(p)}")]
     busier = sm > 1.5 * usual_sm + 8
-    if busier or (not _is_host(p, sm > 1.5 * usual_sm + 4) and _layers_moved(p)):
-        confidence = 0.9 if busier else 0.6
+    shared = somebody_else and sm > usual_sm  # short work of others moves no median, and slows few executions
+    if busier or shared or (not _is_host(p, sm > 1.5 * usual_sm + 4) and _layers_moved(p)):
+        confidence = 0.9 if busier else 0.8 if shared else 0.6
         return [
             Cause(
                 "gpu_contention", confidence, f"SM utilisation {gpu.both('sm_utilisation_pct')}, {_layers(p)}"

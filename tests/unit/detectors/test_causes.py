@@ -97,6 +97,22 @@ def test_a_gpu_that_is_busy_while_its_sms_idle_manages_memory(
     assert causes_of(pattern, GpuView(usual, now))[0].cause == expected
 
 
+@pytest.mark.parametrize(
+    ("sm_pct", "somebody_else", "expected"),
+    [(64.0, True, "gpu_contention"), (64.0, False, "host_starvation"), (20.0, True, "host_starvation")],
+)
+def test_others_on_a_busy_gpu_are_known_by_what_it_never_did_before(
+    sm_pct: float, somebody_else: bool, expected: str
+) -> None:
+    usual, now = np.zeros((2, len(COUNTER_COLUMNS)))
+    sm = COUNTER_COLUMNS.index("sm_utilisation_pct")
+    usual[sm], now[sm] = 49.0, sm_pct
+    pattern = pattern_of(
+        executions(host=0.9, share=0.3), sampled(n=3), frozenset({"host_tail"}), 0.7, 0.25, 0.0
+    )
+    assert causes_of(pattern, GpuView(usual, now), somebody_else)[0].cause == expected
+
+
 def test_a_cause_says_what_a_person_can_check() -> None:
     pattern = pattern_of(
         executions(), sampled(layers=0.4, common=0.4, total=0.45), frozenset(), 0.7, 0.25, 0.0
