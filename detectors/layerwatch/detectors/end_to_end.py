@@ -44,6 +44,9 @@ class EndToEnd:
 
     def __init__(self) -> None:
         self._paths: dict[int, _Path] = {}  # by the bits of `Executions.path`
+        self._latest: tuple[Executions, list[tuple[int, Ints]]] | None = (
+            None  # each message is asked of three times
+        )
 
     @property
     def seen(self) -> int:
@@ -53,7 +56,7 @@ class EndToEnd:
     def expected(self, batch: Executions, points: list[Point]) -> Expected | None:
         """None as long as no path of the batch is known. `points` are of the batch's shapes."""
         found: Expected | None = None
-        for which, at in _by_path(batch):
+        for which, at in self._by_path(batch):
             path = self._paths.get(which)
             if path is None or not path.baseline.fitted:
                 continue
@@ -76,7 +79,7 @@ class EndToEnd:
     def longer(self, batch: Executions, points: list[Point]) -> F64 | None:
         """[n] log-ratio of what each path takes to what the usual one does, NaN where that is not known; None where it is 0."""
         usual = self._usual()
-        paths = _by_path(batch)
+        paths = self._by_path(batch)
         if [which for which, _ in paths] == [usual]:
             return None
         ratio = np.full(len(batch), np.nan)
@@ -102,7 +105,7 @@ class EndToEnd:
         self, batch: Executions, points: list[Point], healthy: Bools, expected: Expected | None
     ) -> None:
         """Fold in the `healthy` ones [n]; `expected` is what was expected of the batch."""
-        for which, at in _by_path(batch):
+        for which, at in self._by_path(batch):
             rows = at[healthy[at]]
             if not len(rows):
                 continue
@@ -112,6 +115,14 @@ class EndToEnd:
                 path.change.learn(own_ms, expected.shape_ms[rows], batch.changed[rows])
                 own_ms = path.change.without(own_ms, batch.changed[rows])
             path.baseline.learn(points, batch.shape[rows], np.log(own_ms)[:, None])
+
+    def _by_path(self, batch: Executions) -> list[tuple[int, Ints]]:
+        """Each path of a batch, and its executions."""
+        if self._latest is None or self._latest[0] is not batch:
+            paths = sorted(set(batch.path.tolist()))
+            whole = [(paths[0], np.arange(len(batch)))] if len(paths) == 1 else None
+            self._latest = batch, whole or [(which, np.flatnonzero(batch.path == which)) for which in paths]
+        return self._latest[1]
 
     def shift(self, log_ratio: float) -> None:
         """Expect all to take longer by so much."""
@@ -132,14 +143,6 @@ class EndToEnd:
                 ShapeBaseline.restore(path["baseline"]), ShapeChange.restore(path["change"])
             )
         return self
-
-
-def _by_path(batch: Executions) -> list[tuple[int, Ints]]:
-    """Each path of a batch, and its executions."""
-    paths = sorted(set(batch.path.tolist()))
-    if len(paths) == 1:
-        return [(paths[0], np.arange(len(batch)))]
-    return [(which, np.flatnonzero(batch.path == which)) for which in paths]
 
 
 def _unknown(batch: Executions) -> Expected:

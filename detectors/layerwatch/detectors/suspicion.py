@@ -81,7 +81,7 @@ class Suspicion:
                 self._look(channel, hits, sampled[:, s.TIME], calm)
 
     def _look(self, channel: str, hits: list[int], times_s: F64, calm: bool) -> None:
-        at = ((index, float(times_s[index])) for index in hits)
+        at = [(index, float(times_s[index])) for index in hits]
         if self._hits[channel].push(at, len(times_s), calm):
             self.channels.append(channel)
 

@@ -72,16 +72,16 @@ def test_what_hovers_about_a_threshold_is_one_alert_that_ends_soon_after_it(
     assert unix_s(told[-1].closed_at) < over_s + 3.0
 
 
-def _hiccup(executions: int) -> Trouble:
-    """So many of 36 executions take three times as long, once."""
+def _hiccup(slow: int, executions: int) -> Trouble:
+    """So many of some executions take three times as long, once."""
 
     def inject(run: Run, troubled: slice) -> None:
-        run.end_to_end_ms[troubled.start : troubled.start + 36 : 36 // executions] *= 3.0
+        run.end_to_end_ms[troubled.start : troubled.start + executions : executions // slow] *= 3.0
 
     return inject
 
 
-@pytest.mark.parametrize(("executions", "told"), [(4, 0), (12, 1)])
-def test_a_hiccup_of_a_few_executions_is_told_to_nobody(executions: int, told: int) -> None:
-    _, _, alerts = _alerts("resnet50-h200", _hiccup(executions))
+@pytest.mark.parametrize(("slow", "executions", "told"), [(4, 36, 0), (12, 36, 0), (60, 240, 1)])
+def test_a_hiccup_of_less_than_half_a_second_is_told_to_nobody(slow: int, executions: int, told: int) -> None:
+    _, _, alerts = _alerts("resnet50-h200", _hiccup(slow, executions))
     assert len({alert.id for alert in alerts}) == told

@@ -101,11 +101,13 @@ class SlowPath:
         at = fit.nonzero()[0]
         if len(at):
             kept = at[buffer.all.due(len(at))]
-            buffer.all.push(len(at), _rows(batch, points, kept, longer))
+            kept_rows = _rows(batch, points, kept, longer)
+            buffer.all.push(len(at), kept_rows)
             for layers in batch.layers:
                 sampled = fit[layers.rows].nonzero()[0]
                 due = sampled[buffer.sampled.due(len(sampled))]
-                rows = _rows(batch, points, layers.rows[due], longer)
+                alone = len(due) == len(kept) == 1 and layers.rows[due[0]] == kept[0]  # a message of one
+                rows = kept_rows.copy() if alone else _rows(batch, points, layers.rows[due], longer)
                 rows[:, LOG_LAYERS] = np.log(np.maximum(layers.times_ms[due].sum(1), 1e-6))
                 buffer.sampled.push(len(sampled), rows)
         block = buffer.close_if_due(batch.clock_s)
