@@ -32,7 +32,7 @@ from layerwatch.training.harvest import gathered
 
 pytestmark = [pytest.mark.kafka, pytest.mark.torch]
 
-INSTANCES = 10
+INSTANCES = 12  # some 25 healthy windows each, of which a forest needs 256
 NAN = np.array([np.nan], np.float32).tobytes()
 
 
