@@ -44,9 +44,8 @@ class EndToEnd:
 
     def __init__(self) -> None:
         self._paths: dict[int, _Path] = {}  # by the bits of `Executions.path`
-        self._latest: tuple[Executions, list[tuple[int, Ints]]] | None = (
-            None  # each message is asked of three times
-        )
+        #: The latest message and its paths: it is asked for them three times.
+        self._latest: tuple[Executions, list[tuple[int, Ints]]] | None = None
 
     @property
     def seen(self) -> int:

@@ -1,4 +1,4 @@
-"""What lots of healthy executions say of thresholds, over seconds and over hours."""
+"""What lots of healthy executions say of thresholds, over seconds and over far longer."""
 
 from __future__ import annotations
 
