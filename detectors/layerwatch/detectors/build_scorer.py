@@ -299,7 +299,7 @@ class BuildScorer:
             episode.causes = self._causes(episode, max(episode.onset_s, time_s - _LATEST_S), time_s)
         if episode.is_step and self._steps:
             episode.step, episode.stepped = sentence(self._steps[0][0]), stepped(*self._steps[0])
-        episode.announce(self._gpu.seen_since(episode.onset_s))
+        episode.announce(self._gpu.seen(episode.begun_s, time_s))
 
     def _causes(self, episode: OpenEpisode, since_s: float, time_s: float) -> list[Cause]:
         if "clipping" in episode.findings:
@@ -321,6 +321,7 @@ class BuildScorer:
             ),
             self._gpu.view(since_s, time_s),
             self._activity.unusual,
+            self._activity.nobody_else,
         )
         if self._steps and episode.is_step and not is_seen_by_counters(causes[0]):
             return [step_cause(self._steps[0][0])]

@@ -28,7 +28,7 @@ _HOST_SHARE = 0.25  # of the executions: a neighbour on the GPU does not slow th
 #: that few come, and those before the trouble would outvote them.
 _LOCKED, _LATEST = 2.2, 8
 #: Of the newest executions, from the first slow one on, each waits for the lock; a starved host lets one in ten run at once.
-_NEWEST = 16
+_NEWEST = 32
 _HELD_PCT = 30  # more of the time with something running on the GPU, and less on its SMs: memory is managed
 _SAMPLED_TO_BE_SURE = 10  # that the layers are as usual: a starved host shows in them too
 
@@ -85,10 +85,19 @@ def pattern_of(
     )
 
 
-def causes_of(pattern: Pattern, gpu: GpuView | None, somebody_else: bool = False) -> list[Cause]:
-    """Most likely first; never empty. `somebody_else`: counters show work beyond what the instance has ever shown."""
-    known = gpu is not None and gpu.known
-    found = _by_counters(pattern, gpu, somebody_else) if gpu is not None and known else _by_pattern(pattern)
+def causes_of(
+    pattern: Pattern, gpu: GpuView | None, somebody_else: bool = False, nobody_else: bool = False
+) -> list[Cause]:
+    """Most likely first; never empty.
+
+    Args:
+        somebody_else: counters show work beyond what the instance has ever shown.
+        nobody_else: they would show it, and do not.
+    """
+    if gpu is not None and gpu.known:
+        found = _by_counters(pattern, gpu, somebody_else, nobody_else)
+    else:
+        found = _by_pattern(pattern)
     return found or [Cause("unknown", 0.3, "no pattern that is known")]
 
 
@@ -97,7 +106,7 @@ def is_seen_by_counters(cause: Cause) -> bool:
     return cause.confidence >= _COUNTED and cause.cause in _GPU_CAUSES
 
 
-def _by_counters(p: Pattern, gpu: GpuView, somebody_else: bool) -> list[Cause]:
+def _by_counters(p: Pattern, gpu: GpuView, somebody_else: bool, nobody_else: bool) -> list[Cause]:
     if _is_switch(p):
         return [_switch(p, 0.95)]
     sm, usual_sm = gpu.at("sm_utilisation_pct"), gpu.usually("sm_utilisation_pct")
@@ -119,7 +128,8 @@ def _by_counters(p: Pattern, gpu: GpuView, somebody_else: bool) -> list[Cause]:
         return [Cause("allocation", 0.6, f"{text}, as where memory is allocated and freed, {_layers(p)}")]
     busier = sm > 1.5 * usual_sm + 8
     shared = somebody_else and sm > usual_sm  # short work of others moves no median, and slows few executions
-    if busier or shared or (not _is_host(p, sm > 1.5 * usual_sm + 4) and _layers_moved(p)):
+    alone = nobody_else and sm <= usual_sm  # a host that comes late with kernels lengthens layers, too
+    if busier or shared or (not alone and not _is_host(p, sm > 1.5 * usual_sm + 4) and _layers_moved(p)):
         confidence = 0.9 if busier else 0.8 if shared else 0.6
         return [
             Cause(

@@ -108,7 +108,9 @@ class EndToEnd:
             rows = at[healthy[at]]
             if not len(rows):
                 continue
-            path = self._paths.setdefault(which, _Path())
+            path = self._paths.get(which)
+            if path is None:
+                path = self._paths[which] = _Path()
             own_ms = batch.end_to_end_ms[rows]
             if expected is not None and expected.known[rows[0]]:
                 path.change.learn(own_ms, expected.shape_ms[rows], batch.changed[rows])

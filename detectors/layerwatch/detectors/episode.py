@@ -38,6 +38,7 @@ KIND_OF_CHANNEL = {
 _STEPS = {"single_layer", "layer_group", "common_level"}
 _SETTLING_S, _SETTLING_EXECUTIONS = 2.0, 20  # the cause is looked at again for so long, then kept
 _HELD_BACK_S, _COUNTERS_NEEDED = 1.0, 5
+_BEGUN_S = 0.2  # before it was found, at the earliest
 #: Busy hosts make a handful of executions wait, with nothing wrong, once in some minutes (source: healthy executions of three
 #: engines that wait for their host, played for 11 to 20 minutes each).
 _LEAST_SLOW, _LEAST_SLOW_S, _LEAST_ODD_S = 10, 0.5, 0.5
@@ -45,6 +46,7 @@ _QUIET_EXECUTIONS = 60
 _QUIET_S = (0.5, 2.0)
 _PAUSE = 0.25  # of what has lasted: a pause that is no end, as long as the other limits allow
 _SINGLE = {"spikes", "host_tail", "end_to_end_tail"}  # channels that single executions set off
+_CROWDED = {"host_tail", "end_to_end_tail", "host_level"}  # too many of them in few executions
 _ODD = {"isolation_forest", "forecast"}  # they find windows odd, for whatever reason
 _RARE = 10  # executions to one slow one, or more: there is nothing to see between them
 _RARE_QUIET, _RARE_QUIET_S = 8, 120.0  # times as many without one: by chance once in 3000; or so long
@@ -132,6 +134,11 @@ class OpenEpisode:
         return found <= _ODD and self.last_hit_s - self.opened_s < _LEAST_ODD_S
 
     @property
+    def begun_s(self) -> float:
+        """Since when counters tell of it: the onset may be a slow execution of seconds before that was none of it."""
+        return max(self.onset_s, self.opened_s - _BEGUN_S)
+
+    @property
     def settling(self) -> bool:
         young = self.updated_s - self.opened_s <= _SETTLING_S
         return young or self.tally.executions < _SETTLING_EXECUTIONS
@@ -173,9 +180,12 @@ class OpenEpisode:
         Where few executions are sampled, what their layers have shown is open for long after it has ended.
         """
         quiet = self.quiet_executions > _QUIET_EXECUTIONS and time_s - self.last_hit_s > _QUIET_S[1]
-        if not (findings and quiet) or self._rarity:
+        found = {finding.channel for finding in findings}
+        if not (found and quiet):
             return False
-        return not {finding.channel for finding in findings} & set(self.findings)
+        if self.is_spikes:  # open for long after each; slow executions in a row are beyond them
+            return bool(found & _CROWDED)
+        return not self._rarity and not found & set(self.findings)
 
     def over(self, clock_s: float) -> bool:
         """Quiet for long enough: in executions and in seconds, by how often hits came; or in seconds where few run.

@@ -75,11 +75,14 @@ def test_a_lock_is_seen_in_the_newest_executions_however_many_came_before(slow: 
     assert first_cause(rows, sampled(n=180)) == expected
 
 
-@pytest.mark.parametrize(("usual", "expected"), [(0, "interpreter_lock"), (1, "host_starvation")])
-def test_a_lock_lets_nobody_through(usual: int, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("slow", "usual", "expected"),
+    [(12, 0, "interpreter_lock"), (12, 1, "host_starvation"), (40, 1, "host_starvation")],
+)
+def test_a_lock_lets_nobody_through(slow: int, usual: int, expected: str) -> None:
     rows = executions(n=180)
-    rows[-12:, e.HOST] = 3.0
-    rows[-6 : -6 + usual, e.HOST] = 0.0
+    rows[-slow:, e.HOST] = 3.0
+    rows[-slow // 2 : -slow // 2 + usual, e.HOST] = 0.0
     assert first_cause(rows, sampled(n=180)) == expected
 
 
@@ -111,6 +114,22 @@ def test_others_on_a_busy_gpu_are_known_by_what_it_never_did_before(
         executions(host=0.9, share=0.3), sampled(n=3), frozenset({"host_tail"}), 0.7, 0.25, 0.0
     )
     assert causes_of(pattern, GpuView(usual, now), somebody_else)[0].cause == expected
+
+
+@pytest.mark.parametrize(
+    ("sm_pct", "nobody_else", "expected"),
+    [(0.1, True, "host_starvation"), (0.1, False, "gpu_contention"), (3.0, True, "gpu_contention")],
+)
+def test_layers_are_lengthened_by_a_host_too_where_nobody_else_is_on_the_gpu(
+    sm_pct: float, nobody_else: bool, expected: str
+) -> None:
+    usual, now = np.zeros((2, len(COUNTER_COLUMNS)))
+    sm = COUNTER_COLUMNS.index("sm_utilisation_pct")
+    usual[sm], now[sm] = 0.2, sm_pct
+    pattern = pattern_of(
+        executions(host=0.3), sampled(layers=0.2, common=0.2, total=0.5), frozenset({"layers_sum"}), 0.7, 0.25, 0.0
+    )
+    assert causes_of(pattern, GpuView(usual, now), nobody_else=nobody_else)[0].cause == expected
 
 
 def test_a_cause_says_what_a_person_can_check() -> None:

@@ -81,6 +81,36 @@ def test_what_other_channels_show_after_a_pause_is_another_trouble(
     assert not episode.is_another([], 100.0 + quiet_s)
 
 
+@pytest.mark.parametrize(
+    ("channels", "quiet_s", "another"),
+    [
+        (("spikes", "host_tail"), 6.0, True),  # slow ones in a row, long after the last rare one
+        (("spikes", "end_to_end_tail"), 1.0, False),
+        (("spikes",), 6.0, False),  # the next of the rare ones
+        (("spikes", "isolation_forest"), 6.0, False),
+    ],
+)
+def test_slow_executions_in_a_row_are_no_part_of_rare_ones(
+    channels: tuple[str, ...], quiet_s: float, another: bool
+) -> None:
+    spike = Finding("spikes", 0.008, 0.008, 99.0)
+    episode = OpenEpisode.open("i", "sha256:1", [spike], 100.0)
+    episode.slow, episode.longest = 2, 4.5
+    for _ in range(432):
+        episode.tally.add(np.zeros(1), np.ones(1), np.ones(1))
+    episode.note([spike], True, 32, 0, 100.0)
+    episode.note([], False, 400, 0, 100.0 + quiet_s)
+    assert not episode.over(100.0 + quiet_s)
+    findings = [Finding(channel, 1.0, 0.5, 100.0 + quiet_s) for channel in channels]
+    assert episode.is_another(findings, 100.0 + quiet_s) is another
+
+
+@pytest.mark.parametrize(("onset_s", "begun_s"), [(91.0, 99.8), (99.9, 99.9)])
+def test_counters_of_long_before_it_was_found_are_none_of_it(onset_s: float, begun_s: float) -> None:
+    episode = OpenEpisode.open("i", "sha256:1", [Finding("end_to_end_tail", 1.0, 0.5, onset_s)], 100.0)
+    assert episode.begun_s == begun_s
+
+
 def test_slices_that_come_seconds_apart_are_one_trouble() -> None:
     slices = Finding("layer_slice", 1.0, 0.5, 99.0)
     episode = OpenEpisode.open("i", "sha256:1", [slices], 100.0)

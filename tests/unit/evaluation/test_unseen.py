@@ -1,9 +1,10 @@
 """Recordings that were made after the detectors: a MobileNet, whose host takes four times as long as its layers, another encoder, a U-Net,
-a vision transformer of three layers.
+a vision transformer of three layers, an LSTM of sixteen.
 
 `unseen/*-h200` were recorded on an H200 in the way of the others, every execution profiled synchronously, with the same
 faults; the U-Net's with two more, a busy Python thread and a second context on a stream of its own; the transformer's with a neighbour
-that grows, one of small kernels, and memory that is allocated and freed all the time. What starves its host slows no request.
+that grows, one of small kernels, and memory that is allocated and freed all the time (what starves its host slows no request); the LSTM's with another engine beside it, pauses
+of the garbage collector, and two that no request feels: processes forked all the time, and copies from pageable memory.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from layerwatch.evaluation.run import evaluate
 from layerwatch.evaluation.totals import totals_of
 from layerwatch.recording.npz import read_npz
 
-NAMES = ("mobilenet-h200", "encoder4-h200", "unet-h200", "vit-h200")
+NAMES = ("mobilenet-h200", "encoder4-h200", "unet-h200", "vit-h200", "rnn-h200")
 
 
 @pytest.mark.parametrize(
     ("condition", "caught", "in_time", "causes_right"),
     [
-        (Condition(), 29, 29, 27),
-        (Condition(sample=0.05), 26, 25, 24),
-        (Condition(sample=0.01), 18, 18, 16),
-        (Condition(sample=0.01, obeys=True), 28, 24, 25),
+        (Condition(), 37, 36, 33),
+        (Condition(sample=0.05), 33, 31, 30),
+        (Condition(sample=0.01), 23, 23, 21),
+        (Condition(sample=0.01, obeys=True), 35, 31, 31),
     ],
     ids=str,
 )
@@ -34,7 +35,7 @@ def test_what_nobody_chose_the_detectors_for(
 ) -> None:
     recordings = [read_npz(DATA / "unseen" / f"{name}.npz") for name in NAMES]
     got = totals_of([evaluate(made, condition, models()) for made in recordings])
-    assert got.faults == 30
+    assert got.faults == 40
     assert got.caught >= caught
     assert got.in_time >= in_time
     assert got.causes_right >= causes_right
