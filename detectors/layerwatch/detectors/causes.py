@@ -186,8 +186,11 @@ def _host_cause(p: Pattern, confidence: float, more: str) -> Cause:
     return Cause("host_starvation", confidence, seen + layers + more)
 
 
-def _each(hits: Bools) -> bool:
-    return bool(hits[int(np.argmax(hits)) :].all())
+def _each(slow: Bools) -> bool:
+    """Whether it is all since it began; one more before that is a chance hit."""
+    usual = (~slow).nonzero()[0]
+    began = int(usual[-1]) + 1 if len(usual) else 0
+    return began < len(slow) and np.count_nonzero(slow[:began]) <= 1
 
 
 def _layers(p: Pattern) -> str:

@@ -86,6 +86,12 @@ def test_a_lock_lets_nobody_through(slow: int, usual: int, expected: str) -> Non
     assert first_cause(rows, sampled(n=180)) == expected
 
 
+def test_a_chance_hit_before_it_hides_no_lock() -> None:
+    rows = executions(n=180)
+    rows[-12:, e.HOST], rows[-20, e.HOST] = 3.0, 1.0
+    assert first_cause(rows, sampled(n=180)) == "interpreter_lock"
+
+
 @pytest.mark.parametrize(
     ("gpu_pct", "sm_pct", "expected"),
     [(95.0, 0.2, "allocation"), (95.0, 40.0, "gpu_contention"), (2.0, 0.2, "interpreter_lock")],

@@ -121,30 +121,35 @@ def test_slices_that_come_seconds_apart_are_one_trouble() -> None:
     assert episode.over(102.4)
 
 
-def opened(channel: str, slow: int, lasted_s: float) -> OpenEpisode:
-    finding = Finding(channel, 1.0, 0.5, 100.0)
-    episode = OpenEpisode.open("i", "sha256:1", [finding], 100.0)
-    episode.slow = slow
-    episode.note([finding], True, 32, 0, 100.0 + lasted_s)
+def opened(channels: str, slow: int, longest: float, lasted_s: float) -> OpenEpisode:
+    findings = [Finding(channel, 1.0, 0.5, 100.0) for channel in channels.split()]
+    episode = OpenEpisode.open("i", "sha256:1", findings, 100.0)
+    episode.slow, episode.longest = slow, longest
+    episode.note(findings, True, 32, 0, 100.0 + lasted_s)
     episode.note([], False, 32, 0, 101.5)
     episode.announce(None)
     return episode
 
 
 @pytest.mark.parametrize(
-    ("channel", "slow", "lasted_s", "told"),
+    ("channels", "slow", "longest", "lasted_s", "told"),
     [
-        ("host_tail", 9, 0.6, False),
-        ("host_tail", 10, 0.4, False),
-        ("host_tail", 10, 0.6, True),
-        ("end_to_end_tail", 3, 0.1, True),  # far longer than any hiccup
-        ("isolation_forest", 0, 0.4, False),
-        ("isolation_forest", 0, 0.6, True),
-        ("layers_common", 0, 0.0, True),
+        ("host_tail", 9, 1.3, 0.6, False),
+        ("host_tail", 10, 1.3, 0.4, False),
+        ("host_tail", 10, 1.3, 0.6, True),
+        ("host_tail", 3, 1.5, 0.1, False),
+        ("host_tail end_to_end_tail", 4, 1.3, 0.1, False),
+        ("host_tail end_to_end_tail", 4, 1.5, 0.1, True),  # far longer than any hiccup
+        ("host_tail end_to_end_tail", 10, 1.3, 0.6, True),
+        ("isolation_forest", 0, 0.0, 0.4, False),
+        ("isolation_forest", 0, 0.0, 0.6, True),
+        ("layers_common", 0, 0.0, 0.0, True),
     ],
 )
-def test_a_hiccup_is_told_to_nobody(channel: str, slow: int, lasted_s: float, told: bool) -> None:
-    assert opened(channel, slow, lasted_s).announced is told
+def test_a_hiccup_is_told_to_nobody(
+    channels: str, slow: int, longest: float, lasted_s: float, told: bool
+) -> None:
+    assert opened(channels, slow, longest, lasted_s).announced is told
 
 
 @pytest.mark.parametrize(("longest", "over"), [(0.8, True), (1.6, False)])
