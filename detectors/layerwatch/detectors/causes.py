@@ -29,6 +29,8 @@ _HOST_SHARE = 0.25  # of the executions: a neighbour on the GPU does not slow th
 _LOCKED, _LATEST = 2.2, 8
 #: Of the newest executions, from the first slow one on, each waits for the lock; a starved host lets one in ten run at once.
 _NEWEST = 32
+#: SM utilisation beside which any neighbour shows, and the part of it that a starved host leaves.
+_CLEAR_PCT, _IDLER = 5, 0.6
 _HELD_PCT = 30  # more of the time with something running on the GPU, and less on its SMs: memory is managed
 _SAMPLED_TO_BE_SURE = 10  # that the layers are as usual: a starved host shows in them too
 
@@ -128,7 +130,8 @@ def _by_counters(p: Pattern, gpu: GpuView, somebody_else: bool, nobody_else: boo
         return [Cause("allocation", 0.6, f"{text}, as where memory is allocated and freed, {_layers(p)}")]
     busier = sm > 1.5 * usual_sm + 8
     shared = somebody_else and sm > usual_sm  # short work of others moves no median, and slows few executions
-    alone = nobody_else and sm <= usual_sm  # a host that comes late with kernels lengthens layers, too
+    # A host that comes late with kernels lengthens layers, too, and leaves the GPU idle.
+    alone = nobody_else and usual_sm < _CLEAR_PCT and sm < _IDLER * usual_sm
     if busier or shared or (not alone and not _is_host(p, sm > 1.5 * usual_sm + 4) and _layers_moved(p)):
         confidence = 0.9 if busier else 0.8 if shared else 0.6
         return [
@@ -190,7 +193,7 @@ def _each(slow: Bools) -> bool:
     """Whether it is all since it began; one more before that is a chance hit."""
     usual = (~slow).nonzero()[0]
     began = int(usual[-1]) + 1 if len(usual) else 0
-    return began < len(slow) and np.count_nonzero(slow[:began]) <= 1
+    return began < len(slow) and int(np.count_nonzero(slow[:began])) <= 1
 
 
 def _layers(p: Pattern) -> str:

@@ -123,17 +123,28 @@ def test_others_on_a_busy_gpu_are_known_by_what_it_never_did_before(
 
 
 @pytest.mark.parametrize(
-    ("sm_pct", "nobody_else", "expected"),
-    [(0.1, True, "host_starvation"), (0.1, False, "gpu_contention"), (3.0, True, "gpu_contention")],
+    ("usual_pct", "sm_pct", "nobody_else", "expected"),
+    [
+        (0.2, 0.1, True, "host_starvation"),
+        (0.2, 0.1, False, "gpu_contention"),
+        (0.2, 0.2, True, "gpu_contention"),
+        (0.2, 3.0, True, "gpu_contention"),
+        (20.0, 5.0, True, "gpu_contention"),  # a neighbour that comes and goes does not show beside it
+    ],
 )
-def test_layers_are_lengthened_by_a_host_too_where_nobody_else_is_on_the_gpu(
-    sm_pct: float, nobody_else: bool, expected: str
+def test_layers_are_lengthened_by_a_host_too_that_leaves_the_gpu_idle(
+    usual_pct: float, sm_pct: float, nobody_else: bool, expected: str
 ) -> None:
     usual, now = np.zeros((2, len(COUNTER_COLUMNS)))
     sm = COUNTER_COLUMNS.index("sm_utilisation_pct")
-    usual[sm], now[sm] = 0.2, sm_pct
+    usual[sm], now[sm] = usual_pct, sm_pct
     pattern = pattern_of(
-        executions(host=0.3), sampled(layers=0.2, common=0.2, total=0.5), frozenset({"layers_sum"}), 0.7, 0.25, 0.0
+        executions(host=0.3),
+        sampled(layers=0.2, common=0.2, total=0.5, largest=0.6),
+        frozenset({"layers_sum"}),
+        0.7,
+        0.25,
+        0.0,
     )
     assert causes_of(pattern, GpuView(usual, now), nobody_else=nobody_else)[0].cause == expected
 
