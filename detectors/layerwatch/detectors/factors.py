@@ -1,7 +1,7 @@
 """What layers have in common while nothing is wrong: clocks, caches and memory move many of them at once, for seconds.
 
-A few directions hold it: in the recordings three hold 92 to 97 % of what the levels of blocks vary by. Five are taken out,
-followed by incremental PCA with forgetting (Ross et al., 2008, without the mean update).
+A few directions hold it: in the recordings three hold 92 to 97 % of what the levels of blocks vary by. Five are taken out, or
+fewer where there are few layers, followed by incremental PCA with forgetting (Ross et al., 2008, without the mean update).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import numpy as np
 from layerwatch.detectors.arrays import F64, State, masked_row_medians
 
 _KEPT = 5  # directions
+#: That say something: of few layers, five directions would take out all that one of them does on its own.
+_LAYERS_A_DIRECTION = 10
 _FORGET = 0.98  # of a direction's strength, at each block
 _REWEIGHTINGS = 1
 _OUTLIER = 1.5  # robust standard deviations, beyond which a layer counts for less
@@ -36,17 +38,17 @@ class SharedFactors:
 
         `weight` [n, layers]: inverse variance, 0 for layers that are too short to say anything.
         """
-        along = self._directions.T
-        if not along.shape[1]:
+        kept = min(_KEPT, int(np.count_nonzero(weight.max(0))) // _LAYERS_A_DIRECTION)
+        directions = self._directions[len(self._directions) - min(kept, len(self._directions)) :]
+        if not len(directions):
             return deviations
+        along = directions.T
         w, rest, scale = weight, deviations, np.sqrt(weight)
         for left in range(_REWEIGHTINGS, -1, -1):
-            weighted = (w[:, None, :] * self._directions) @ along
+            weighted = (w[:, None, :] * directions) @ along
             ridge = (1e-6 * w.sum(1) + 1e-9)[:, None, None] * np.eye(along.shape[1])
             moment = (w * deviations) @ along
-            rest = (
-                deviations - np.linalg.solve(weighted + ridge, moment[:, :, None])[:, :, 0] @ self._directions
-            )
+            rest = deviations - np.linalg.solve(weighted + ridge, moment[:, :, None])[:, :, 0] @ directions
             if left:
                 size = np.abs(rest) * scale
                 usual = 1.4826 * masked_row_medians(size, weight > 0) + 1e-9

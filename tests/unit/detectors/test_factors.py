@@ -38,6 +38,17 @@ def test_what_is_a_layers_own_stays(slow: list[int]) -> None:
     assert np.abs(np.delete(rest, slow)).max() < 0.03
 
 
+@pytest.mark.parametrize("layers", [3, 7])
+def test_of_few_layers_what_one_does_on_its_own_stays(layers: int) -> None:
+    draw = np.random.default_rng(1)
+    factors = SharedFactors(layers)
+    for _ in range(60):
+        factors.learn(draw.normal(0, 0.1) + draw.normal(0, 0.05, layers))
+    deviation = np.zeros((1, layers))
+    deviation[0, 1] = 0.26
+    assert factors.rest(deviation, np.ones((1, layers)))[0, 1] > 0.2
+
+
 def test_before_anything_was_learnt_nothing_is_taken_out() -> None:
     deviation = np.linspace(-1, 1, LAYERS)[None]
     assert SharedFactors(LAYERS).rest(deviation, np.ones((1, LAYERS))) is deviation
