@@ -75,13 +75,26 @@ class ShapeBaseline:
         beside = support.get(shorter, 0) + support.get(longer, 0)
         return min(support.get(size, 0) + beside // 2, support.get(alignment, 0))
 
-    def learn(self, points: list[Point], shape: Ints, log_ms: F64) -> None:
+    def weight(self, points: list[Point], shape: Ints) -> int:
+        """For how many each of a message's executions counts, which `learn` wants to know; 0: they are passed over.
+
+        Once all their shapes are settled, one message of four stands for the four. To be asked once a message.
+        """
+        used = set(shape.tolist())
+        mine = [points[i] for i in used] if len(used) < len(points) else points
+        if self._latest is not None and self._latest[0] is mine:
+            seen = self._latest[2]
+        else:
+            seen = self._cells.seen(self._cells.rows(mine))
+        if some(seen < ADAPT_EXECUTIONS):
+            return 1
+        self._turn = (self._turn + 1) % _SETTLED_STRIDE
+        return 0 if self._turn else _SETTLED_STRIDE
+
+    def learn(self, points: list[Point], shape: Ints, log_ms: F64, weight: int = 1) -> None:
         """Fold in healthy executions: `shape` [k] into `points`, `log_ms` [k, outputs]."""
         used = sorted(set(shape.tolist()))
         mine = [points[i] for i in used] if len(used) < len(points) else points
-        weight = self._weight(mine)
-        if not weight:
-            return
         self._grow(mine)
         if self._weights is not None:
             log_ms = self._tame(points, shape, log_ms)
@@ -110,17 +123,6 @@ class ShapeBaseline:
             self._weights[0] += log_ratio
             self._latest = None
             self._moment += self._gram[:, :1] * log_ratio
-
-    def _weight(self, points: list[Point]) -> int:
-        """0 to pass over a message: once all its shapes are settled, one of four stands for the four."""
-        if self._latest is not None and self._latest[0] is points:
-            seen = self._latest[2]
-        else:
-            seen = self._cells.seen(self._cells.rows(points))
-        if some(seen < ADAPT_EXECUTIONS):
-            return 1
-        self._turn = (self._turn + 1) % _SETTLED_STRIDE
-        return 0 if self._turn else _SETTLED_STRIDE
 
     def _tame(self, points: list[Point], shape: Ints, log_ms: F64) -> F64:
         log_expected, seen = self._expect(points)

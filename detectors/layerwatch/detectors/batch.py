@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -124,9 +125,7 @@ def _check_times(batch: ProfileBatch, times_s: F64, end_to_end_ms: F64, counters
         raise InvalidRecord("bad_time", f"window {clocks[0]}..{clocks[1]} s is not an interval of time")
     if not _are_times(times_s):
         raise InvalidRecord("bad_time", "times_s holds NaN, an infinity, or what are no unix seconds")
-    if len(end_to_end_ms) and not (
-        end_to_end_ms.min() > 0 and end_to_end_ms.max() < _MAX_MS
-    ):  # NaN is neither
+    if not _lie_within(end_to_end_ms, sys.float_info.min, _MAX_MS):
         raise InvalidRecord("bad_time", "end_to_end_ms holds NaN, an infinity or a time that is not positive")
     if not _are_times(counters[:, 0]):
         raise InvalidRecord("bad_time", "counters holds a row without a time")
@@ -135,7 +134,14 @@ def _check_times(batch: ProfileBatch, times_s: F64, end_to_end_ms: F64, counters
 
 
 def _are_times(times_s: F64) -> bool:
-    return not len(times_s) or bool(times_s.min() >= 0 and times_s.max() < _MAX_S)
+    return _lie_within(times_s, 0.0, _MAX_S)
+
+
+def _lie_within(values: NDArray[Any], least: float, below: float) -> bool:
+    """Whether all do; NaN does not."""
+    if len(values) == 1:  # numpy takes a microsecond for each of the two
+        return bool(least <= values[0] < below)
+    return not len(values) or bool(values.min() >= least and values.max() < below)
 
 
 def _layers(block: LayerBlock, profile: Ints, counts: dict[int, int]) -> LayerTimes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,15 +34,19 @@ class OwnLevels:
         self._turn = 0
         self._counts: Counter[int] = Counter()  # executions, by size
         self._total = self._known = 0  # of them, and of the sizes that enough is known of
+        self._known_sizes: set[int] = set()
 
     @property
     def stands(self) -> bool:
         """Whether enough is known of the sizes that nearly all executions have, to hold another build against it."""
         return self._known >= _SHARE * self._total > 0
 
-    def _count(self) -> None:
-        self._total = self._counts.total()
-        self._known = sum(n for size, n in self._counts.items() if self.levels.known(size) >= _LEVELS)
+    def _know(self, sizes: Iterable[int]) -> None:
+        """Count those of the sizes that enough is known of by now."""
+        for size in set(sizes) - self._known_sizes:
+            if self.levels.known(size) >= _LEVELS:
+                self._known_sizes.add(size)
+                self._known += self._counts[size]
 
     def learn(self, sampled: Sampled, points: list[Point], shape: Ints, healthy: Bools) -> None:
         """Fold in those of the sampled executions ([k], with their `shape` in `points`) that are `healthy` and judged."""
@@ -49,17 +54,18 @@ class OwnLevels:
         if some(rows):
             self._turn = (self._turn + 1) % _SETTLED_STRIDE
             sizes = np.array([size_of(point) for point in points])[shape[rows]]
-            self._counts.update(sizes.tolist())
+            each = sizes.tolist()
+            self._counts.update(each)
+            self._total += len(each)
+            self._known += sum(size in self._known_sizes for size in each)
             if self._turn and self.levels.settled(sizes):
-                self._total += len(sizes)
-                self._known += len(sizes)  # what is settled is known
                 return
             observed, expected = (
                 sampled.times_ms[rows] @ self._member,
                 sampled.expected_ms[rows] @ self._member,
             )
             self.levels.push(sampled.features[rows, TIME], sizes, contrasts(observed, expected))
-            self._count()
+            self._know(each)
 
     def state(self) -> State:
         return {"levels": self.levels.state(), "turn": self._turn, "counts": list(self._counts.items())}
@@ -69,10 +75,11 @@ class OwnLevels:
         self = cls(layers)
         self._turn = state["turn"]
         self._counts.update(dict(state["counts"]))
+        self._total = self._counts.total()
         levels = BlockLevels.restore(state["levels"])
         if levels.width == self.levels.width:
             self.levels = levels
-        self._count()
+        self._know(self._counts)
         return self
 
 

@@ -111,11 +111,14 @@ class EndToEnd:
             path = self._paths.get(which)
             if path is None:
                 path = self._paths[which] = _Path()
+            weight = path.baseline.weight(points, batch.shape[rows])
+            if not weight:
+                continue
             own_ms = batch.end_to_end_ms[rows]
             if expected is not None and expected.known[rows[0]]:
-                path.change.learn(own_ms, expected.shape_ms[rows], batch.changed[rows])
+                path.change.learn(own_ms, expected.shape_ms[rows], batch.changed[rows], weight)
                 own_ms = path.change.without(own_ms, batch.changed[rows])
-            path.baseline.learn(points, batch.shape[rows], np.log(own_ms)[:, None])
+            path.baseline.learn(points, batch.shape[rows], np.log(own_ms)[:, None], weight)
 
     def _by_path(self, batch: Executions) -> list[tuple[int, Ints]]:
         """Each path of a batch, and its executions."""

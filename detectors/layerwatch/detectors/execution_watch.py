@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from layerwatch.detectors import learned
-from layerwatch.detectors.arrays import F64, Bools, State, clipped, median
+from layerwatch.detectors.arrays import F64, Bools, State, clipped, median, some
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.rare_scan import RareScan
 from layerwatch.detectors.ring import Ring
@@ -150,8 +150,10 @@ class ExecutionWatch:
         recent = self.ring.last(_LOCAL_WINDOW)
         if not sampled_all or len(recent) <= 10 or self.thresholds is None:
             return np.zeros(len(rows), bool)
-        local: Bools = rows[:, HOST] - median(recent[:, HOST]) > _LOCAL_CONTRAST
-        return local & (host > self.thresholds.host - 0.10)
+        slow: Bools = host > self.thresholds.host - 0.10
+        if some(slow):
+            slow &= rows[:, HOST] - median(recent[:, HOST]) > _LOCAL_CONTRAST
+        return slow
 
     def _level(self, executions: int, sampled_all: bool) -> Finding | None:
         assert self.thresholds is not None

@@ -46,18 +46,23 @@ class Lane:
         features[:, column.TIME] = batch.times_s[layers.rows]
         features[:, column.SLICE] = np.maximum.reduce(excess, 1) / total
         features[:, column.COMMON] = row_medians(log_ratio)
-        features[:, column.TOTAL] = np.log(np.maximum(np.add.reduce(times_ms, 1), FLOOR_MS) / total)
+        sum_ms = np.add.reduce(times_ms, 1)
+        features[:, column.TOTAL] = np.log(np.maximum(sum_ms, FLOOR_MS) / total)
         features[:, column.EXCESS] = np.add.reduce(np.maximum(excess, 0), 1) / total
         slower = np.add.reduce((log_ratio > 0.3) & (excess > 0.005), 1, float)
         features[:, column.SPREAD] = np.maximum(slower - 1, 0) / max(excess.shape[1] - 1, _FEW_LAYERS)
         features[:, column.JUDGED] = (seen[shape] >= needed) & ~skip[layers.rows]
         sizes = np.array([point.batch * point.length for point in points], float)[shape]
-        return Sampled(layers.profile, layers.rows, times_ms, expected_ms, log_ratio, features, sizes)
+        return Sampled(
+            layers.profile, layers.rows, times_ms, expected_ms, log_ratio, sum_ms - total, features, sizes
+        )
 
     def learn(self, batch: Executions, layers: LayerTimes, points: list[Point], rows: Bools) -> None:
         """Fold in those of the sampled executions ([k] of `rows`) that were found healthy, or are part of the warm-up."""
         if some(rows):
-            self.baseline.learn(points, batch.shape[layers.rows[rows]], self._log_ms(layers)[rows])
+            shape = batch.shape[layers.rows[rows]]
+            if weight := self.baseline.weight(points, shape):
+                self.baseline.learn(points, shape, self._log_ms(layers)[rows], weight)
         self._latest = None
 
     def _log_ms(self, layers: LayerTimes) -> F64:

@@ -6,7 +6,7 @@ One layer far out is news on most engines, and on one that its host keeps waitin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from layerwatch.detectors.arrays import State
 from layerwatch.detectors.scan import hits_needed
@@ -35,16 +35,14 @@ class RareHits:
         self._recent: deque[tuple[int, float]] = deque()
         self._seen = self._hits = 0  # executions and hits with nothing wrong
 
-    def push(self, hits: Iterable[tuple[int, float]], executions: int, calm: bool) -> bool:
+    def push(self, hits: Collection[tuple[int, float]], executions: int, calm: bool) -> bool:
         """Whether the newest of some executions' hits is one too many.
 
         Args:
             hits: which of the executions, and when (s).
             calm: nothing is wrong, so that they say what is usual.
         """
-        before = len(self._recent)
-        self._recent.extend((self._number + index, time_s) for index, time_s in hits)
-        any_new = len(self._recent) > before
+        self._recent.extend([(self._number + index, time_s) for index, time_s in hits])
         self._number += executions
         while self._recent and (
             self._recent[0][0] < self._number - self._window or len(self._recent) > _KEPT
@@ -55,7 +53,7 @@ class RareHits:
         if self._seen > _MEMORY * self._window:
             self._seen //= 2
             self._hits //= 2
-        return any_new and self._count() >= self._needed()
+        return bool(hits) and self._count() >= self._needed()
 
     def _count(self) -> int:
         if not self._recent:

@@ -14,7 +14,6 @@ from functools import lru_cache
 import numpy as np
 
 from layerwatch.detectors.arrays import F64, Bools, State
-from layerwatch.detectors.ring import Ring
 
 WINDOWS = (20, 50, 100, 200)
 _LOT = 1000  # executions
@@ -73,7 +72,11 @@ class Scan:
         self._least_hits = least_hits
         self._apart_s = apart_s
         self._trimmed = trimmed
-        self._ring = Ring(max(WINDOWS), 2)
+        self._seen = 0
+        self._latest: deque[tuple[int, float]] = (
+            deque()
+        )  # hits: number of the execution, time; the newest last
+        self._now_s = 0.0  # of the newest execution
         self._healthy = _Counted()
         self._lot = _Counted()  # being gathered
         self._worst = _Counted()  # the whole lot with most hits
@@ -120,49 +123,56 @@ class Scan:
 
     def push(self, times_s: F64, hits: Bools, max_age_s: float = MAX_AGE_S) -> ScanResult | None:
         """Add executions; the strongest window that holds too many hits, judged at the newest hit."""
-        rows = np.empty((len(hits), 2))
-        rows[:, 0], rows[:, 1] = times_s, hits
-        self._ring.push(rows)
-        return self._judge(max_age_s) if np.count_nonzero(hits) else None
+        found = hits.nonzero()[0].tolist()
+        self._latest.extend((self._seen + index, float(times_s[index])) for index in found)
+        self._seen += len(hits)
+        if len(hits):
+            self._now_s = float(times_s[-1])
+        while self._latest and self._latest[0][0] < self._seen - 2 * max(WINDOWS):
+            self._latest.popleft()
+        return self._judge(max_age_s) if found else None
 
     def crowded(self, max_age_s: float = MAX_AGE_S) -> bool:
         """Whether the longest window holds more hits than it does with nothing wrong: enough to go on, not to begin."""
-        rows = self._ring.last(max(WINDOWS))
-        rows = rows[rows[:, 0] >= rows[-1, 0] - max_age_s]
         needed = hits_needed(_quantised(self.rate), max(WINDOWS), _LEAST_CROWDED, _CROWDED_ALPHA)
-        return int(rows[:, 1].sum()) >= needed
+        return len(self._inside(self._seen - 1, self._now_s, max(WINDOWS), max_age_s)) >= needed
 
     def _judge(self, max_age_s: float) -> ScanResult | None:
-        rows = self._ring.last(max(WINDOWS))
-        rows = rows[: np.flatnonzero(rows[:, 1])[-1] + 1]
-        rows = rows[rows[:, 0] >= rows[-1, 0] - max_age_s]
+        newest, newest_s = self._latest[-1]
         best: ScanResult | None = None
         for window in WINDOWS:
-            part = rows[-window:]
-            hits = int(part[:, 1].sum())
+            inside = self._inside(newest, newest_s, window, max_age_s)
+            hits = len(inside)
             needed = hits_needed(_quantised(self.rate), window, self._least_hits)
             if hits >= needed and (best is None or hits / needed > best.hits / best.needed):
-                onset_s = float(part[np.flatnonzero(part[:, 1])[0], 0])
-                if part[-1, 0] - onset_s < self._apart_s:
+                if newest_s - inside[0] < self._apart_s:
                     continue
-                best = ScanResult(hits, window, needed, binomial_tail(self.rate, window, hits), onset_s)
+                best = ScanResult(hits, window, needed, binomial_tail(self.rate, window, hits), inside[0])
         return best
 
+    def _inside(self, newest: int, newest_s: float, window: int, max_age_s: float) -> list[float]:
+        """When the hits of the window that ends with an execution were."""
+        first, since_s = newest - window, newest_s - max_age_s
+        return [time_s for number, time_s in self._latest if number > first and time_s >= since_s]
+
     def clear(self) -> None:
-        self._ring.clear()
+        self._latest.clear()
         self._pending.clear()
         self._waiting = 0
 
     def state(self) -> State:
         return {
-            "ring": self._ring.state(),
+            "seen": self._seen,
+            "latest": [list(hit) for hit in self._latest],
+            "now_s": self._now_s,
             "counted": [[c.seen, c.hits] for c in (self._healthy, self._lot, self._worst)],
             "lots": self._lots,
             "pending": [list(part) for part in self._pending],
         }
 
     def load(self, state: State) -> None:
-        self._ring = Ring.restore(state["ring"])
+        self._seen, self._now_s = state["seen"], state["now_s"]
+        self._latest = deque((number, time_s) for number, time_s in state["latest"])
         self._healthy, self._lot, self._worst = (_Counted(*counted) for counted in state["counted"])
         self._lots = state["lots"]
         self._pending = deque((seen, hits) for seen, hits in state["pending"])

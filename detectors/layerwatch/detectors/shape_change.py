@@ -45,12 +45,13 @@ class ShapeChange:
         beside_ms = np.where(changed > 0, change_ms, same_ms)
         return np.maximum(end_to_end_ms - beside_ms, _LEAST * end_to_end_ms)
 
-    def learn(self, end_to_end_ms: F64, shape_ms: F64, changed: Ints) -> None:
-        """Fold in healthy executions [n], whose shapes should take `shape_ms`."""
+    def learn(self, end_to_end_ms: F64, shape_ms: F64, changed: Ints, weight: int = 1) -> None:
+        """Fold in healthy executions [n], whose shapes should take `shape_ms`; each counts for `weight`."""
         rest_ms = clipped(end_to_end_ms - shape_ms, shape_ms)
         changes, changed_ms = int(np.add.reduce(changed)), float(rest_ms @ changed)
-        self._fold(0, len(changed) - changes, float(np.add.reduce(rest_ms)) - changed_ms)
-        self._fold(1, changes, changed_ms)
+        unchanged_ms = float(np.add.reduce(rest_ms)) - changed_ms
+        self._fold(0, weight * (len(changed) - changes), weight * unchanged_ms)
+        self._fold(1, weight * changes, weight * changed_ms)
 
     def _fold(self, kind: int, executions: int, sum_ms: float) -> None:
         if executions:

@@ -37,7 +37,7 @@ class WindowWatch:
         self._forest_hits = 0
         self._lot: list[float] = []  # largest standardised values of healthy windows, being gathered
         self._widest = Lots()
-        self._block = np.empty((0, 2))  # TIME, HOST
+        self._block: list[F64] = []  # judged executions [n, 2], TIME and HOST, as they came
         self._saved: dict[str, State] = {}
         self._forecasts: dict[str, LevelForecast] = {}
         self._lstm: LstmWeights | None = None
@@ -65,10 +65,14 @@ class WindowWatch:
         if self._since_window >= STRIDE:
             self._since_window = 0
             findings.append(self._judge_window(executions, sampled, forest, suspicious, sampled_all))
-        self._block = np.concatenate((self._block, rows[rows[:, e.JUDGED] > 0][:, [e.TIME, e.HOST]]))
-        if len(self._block) >= _BLOCK_EXECUTIONS and self._block[-1, 0] - self._block[0, 0] >= _BLOCK_S:
-            findings.append(self._judge_block(sampled, suspicious))
-            self._block = self._block[:0]
+        judged = rows[rows[:, e.JUDGED] > 0]
+        if len(judged):
+            self._block.append(judged[:, e.TIME : e.HOST + 1])
+            if judged[-1, e.TIME] - self._block[0][0, 0] >= _BLOCK_S:
+                block = np.concatenate(self._block)
+                if len(block) >= _BLOCK_EXECUTIONS:
+                    findings.append(self._judge_block(block, sampled, suspicious))
+                    self._block.clear()
         return [finding for finding in findings if finding is not None]
 
     @property
@@ -78,7 +82,7 @@ class WindowWatch:
         return [*raised, "forecast"] if self._surprises else raised
 
     def clear(self) -> None:
-        self._block = self._block[:0]
+        self._block.clear()
         self._since_window = self._forest_hits = self._surprises = 0
 
     def window(self, executions: Ring, sampled: Ring) -> F64 | None:
@@ -129,10 +133,10 @@ class WindowWatch:
             self._widest.add([quantile(np.array(self._lot), _LOT_QUANTILE)])
             self._lot.clear()
 
-    def _judge_block(self, sampled: Ring, suspicious: bool) -> Finding | None:
+    def _judge_block(self, block: F64, sampled: Ring, suspicious: bool) -> Finding | None:
         """The level of the host part and of the sum of layers, each against its forecast."""
-        levels = {"host": median(self._block[:, 1])}
-        layers = sampled.since(float(self._block[0, 0]))
+        levels = {"host": median(block[:, 1])}
+        layers = sampled.since(float(block[0, 0]))
         if len(layers) >= _BLOCK_EXECUTIONS:
             levels["layers"] = median(layers[:, s.TOTAL])
         worst: Finding | None = None
@@ -142,7 +146,7 @@ class WindowWatch:
                 surprise is not None and surprise.score > _SURPRISE and surprise.residual > _SURPRISE_EFFECT
             )
             if surprise is not None and surprised:
-                worst = Finding("forecast", surprise.score, _SURPRISE, float(self._block[0, 0]))
+                worst = Finding("forecast", surprise.score, _SURPRISE, float(block[0, 0]))
             elif not suspicious:
                 self._forecasts[name].learn(level)
                 self.healthy_levels[name] = level
@@ -164,7 +168,7 @@ class WindowWatch:
             "counts": [self._since_window, self._forest_hits, self._surprises],
             "widest": self._widest.state(),
             "lot": list(self._lot),
-            "block": self._block,
+            "block": np.concatenate((np.empty((0, 2)), *self._block)),
             "forecasts": {**self._saved, **{name: f.state() for name, f in self._forecasts.items()}},
         }
 
@@ -174,7 +178,8 @@ class WindowWatch:
         self.standardiser = Standardiser.restore(state["standardiser"])
         self._since_window, self._forest_hits, self._surprises = state["counts"]
         self._widest, self._lot = Lots.restore(state["widest"]), list(state["lot"])
-        self._block, self._saved = state["block"], state["forecasts"]
+        self._block = [state["block"]] if len(state["block"]) else []
+        self._saved = state["forecasts"]
         return self
 
 

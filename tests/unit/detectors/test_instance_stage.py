@@ -101,8 +101,8 @@ def test_a_restart_in_between_makes_no_difference(after_s: float) -> None:
     assert essence(later) == essence(expected)
     for one, other in zip(episodes(later), episodes(expected), strict=True):
         assert one.impact.p99_ratio == pytest.approx(other.impact.p99_ratio, rel=0.05)
-        # Baselines are kept as halves: of 1800 executions a few more or less lie beyond a third.
-        assert one.impact.affected == pytest.approx(other.impact.affected, rel=0.02, abs=4)
+        # Baselines are kept as halves, and blocks on probation are not: a few more or less of 1800 lie beyond a third.
+        assert one.impact.affected == pytest.approx(other.impact.affected, rel=0.03, abs=6)
         assert one.closed_s == other.closed_s
 
 
