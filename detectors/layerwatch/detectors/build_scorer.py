@@ -201,7 +201,6 @@ class BuildScorer:
             sampled_all=all_sampled,
         )
         findings += _heard(windows, models)
-        hit = some(rows[:, e.HIT] > 0)
         time_s = float(rows[-1, e.TIME])
         if self.episode is not None and self.episode.is_another(findings, time_s):
             closed += self._ended(self.episode, time_s)
@@ -218,7 +217,7 @@ class BuildScorer:
             return True
         found = self.episode.findings
         hit = (
-            hit
+            self._executions.crowded(rows)
             or self._executions.lingers(found, all_sampled)
             or self._layers.crowded(layers, all_sampled)
             or self._layers.lingers(
@@ -237,7 +236,7 @@ class BuildScorer:
             for sampled in compared.sampled
         ]
         # While another trouble is open, all levels are off: they say nothing of their own, and keep nothing open.
-        if self.warming_up or (self.episode is not None and not self.episode.is_step):
+        if self.warming_up or (self.episode is not None and not self.episode.shows_steps):
             return []
         shifts = [
             (s, self._baselines.names[p])

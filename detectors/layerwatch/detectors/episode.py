@@ -107,6 +107,11 @@ class OpenEpisode:
         return found <= _STEPS | _ODD and not found <= _ODD
 
     @property
+    def shows_steps(self) -> bool:
+        """Whether levels of layers have shown it, others besides or not: they go on to show it."""
+        return bool(set(self.findings) & _STEPS)
+
+    @property
     def is_spikes(self) -> bool:
         """Whether it is rare executions that take far too long, and nothing else."""
         return set(self.findings) == {"spikes"}

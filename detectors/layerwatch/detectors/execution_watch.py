@@ -96,6 +96,14 @@ class ExecutionWatch:
         ]
         return [finding for finding in findings if finding is not None]
 
+    def crowded(self, rows: F64) -> bool:
+        """Whether some, which `step` has judged, are far out, or are slow and others are closer to them than by chance."""
+        slow = rows[rows[:, HIT] > 0]
+        if not len(slow):
+            return False
+        far_out = some(slow[:, RATIO] - max(self.drift, 0.0) > _SPIKE)
+        return far_out or self._host.crowded() or self._end_to_end.crowded()
+
     def lingers(self, channels: Container[str], sampled_all: bool) -> bool:
         """Whether the latest executions still show what these channels found, if a little less of it."""
         if self.thresholds is None:

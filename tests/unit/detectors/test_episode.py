@@ -152,6 +152,21 @@ def test_a_hiccup_is_told_to_nobody(
     assert opened(channels, slow, longest, lasted_s).announced is told
 
 
+@pytest.mark.parametrize(
+    ("channels", "alone", "besides"),
+    [
+        (["single_layer"], True, True),
+        (["single_layer", "layers_spread"], False, True),
+        (["layer_slice"], False, False),
+    ],
+)
+def test_levels_go_on_to_show_what_others_show_too(channels: list[str], alone: bool, besides: bool) -> None:
+    findings = [Finding(channel, 1.0, 0.5, 99.0) for channel in channels]
+    episode = OpenEpisode.open("i", "sha256:1", findings, 100.0)
+    episode.note(findings, True, 32, 32, 100.0)
+    assert (episode.is_step, episode.shows_steps) == (alone, besides)
+
+
 @pytest.mark.parametrize(("longest", "over"), [(0.8, True), (1.6, False)])
 def test_only_executions_far_out_are_waited_for_long(longest: float, over: bool) -> None:
     """Four within 120 executions, and then 400 without one, in 3 s: rare ones may be as far apart."""

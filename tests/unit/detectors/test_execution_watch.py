@@ -92,6 +92,26 @@ def test_one_execution_alone_keeps_nothing_open(watch: ExecutionWatch, slow: int
     assert watch.lingers({"host_tail"}, True) is lingers
 
 
+@pytest.mark.parametrize(
+    ("host", "slow", "crowded"),
+    [
+        (1.0, [95], False),  # one or two among a hundred come with nothing wrong
+        (1.0, [40, 95], False),
+        (1.0, [20, 40, 95], True),
+        (1.5, [95], True),  # far out: the next of rare ones
+        (1.5, [10], False),  # none among the newest
+    ],
+)
+def test_slow_executions_keep_open_what_they_are_no_chance_for(
+    watch: ExecutionWatch, host: float, slow: list[int], crowded: bool
+) -> None:
+    rows = _rows(0.0, 100, 10.0, 0.01)
+    rows[slow, e.HOST] = rows[slow, e.RATIO] = host
+    for first in range(0, 100, 10):
+        watch.step(rows[first : first + 10], True)
+    assert watch.crowded(rows[90:]) is crowded
+
+
 def test_a_raised_level_is_believed_less_where_layers_are_unknown(watch: ExecutionWatch) -> None:
     for first in range(0, 300, 10):
         assert watch.step(_rows(0.5, 10, 10.0 + 0.01 * first, 0.01), False) == []

@@ -21,17 +21,17 @@ NAMES = ("mobilenet-h200", "encoder4-h200", "unet-h200", "vit-h200", "rnn-h200")
 
 
 @pytest.mark.parametrize(
-    ("condition", "caught", "in_time", "causes_right"),
+    ("condition", "caught", "in_time", "causes_right", "alerts"),
     [
-        (Condition(), 37, 36, 33),
-        (Condition(sample=0.05), 33, 31, 30),
-        (Condition(sample=0.01), 23, 23, 21),
-        (Condition(sample=0.01, obeys=True), 35, 31, 31),
+        (Condition(), 37, 36, 33, 1),
+        (Condition(sample=0.05), 33, 31, 30, 2),
+        (Condition(sample=0.01), 23, 23, 21, 2),
+        (Condition(sample=0.01, obeys=True), 36, 32, 32, 3),
     ],
     ids=str,
 )
 def test_what_nobody_chose_the_detectors_for(
-    condition: Condition, caught: int, in_time: int, causes_right: int
+    condition: Condition, caught: int, in_time: int, causes_right: int, alerts: int
 ) -> None:
     recordings = [read_npz(DATA / "unseen" / f"{name}.npz") for name in NAMES]
     got = totals_of([evaluate(made, condition, models()) for made in recordings])
@@ -40,4 +40,4 @@ def test_what_nobody_chose_the_detectors_for(
     assert got.in_time >= in_time
     assert got.causes_right >= causes_right
     assert got.false_alarms == 0
-    assert got.most_alerts <= 3
+    assert got.most_alerts <= alerts
