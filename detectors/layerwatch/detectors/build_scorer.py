@@ -298,7 +298,8 @@ class BuildScorer:
             episode.causes = self._causes(episode, max(episode.onset_s, time_s - _LATEST_S), time_s)
         if episode.is_step and self._steps:
             episode.step, episode.stepped = sentence(self._steps[0][0]), stepped(*self._steps[0])
-        episode.announce(self._gpu.seen(episode.begun_s, time_s))
+        sure = bool(episode.causes) and is_seen_by_counters(episode.causes[0])
+        episode.announce(None if sure else self._gpu.seen_since(episode.begun_s))
 
     def _causes(self, episode: OpenEpisode, since_s: float, time_s: float) -> list[Cause]:
         if "clipping" in episode.findings:

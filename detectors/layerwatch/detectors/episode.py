@@ -134,9 +134,11 @@ class OpenEpisode:
     def slight(self) -> bool:
         """Whether too little has come of it to be told: a hiccup of the host, a window or two that look odd."""
         found = set(self.findings)
-        near = found <= {"host_tail", "end_to_end_tail"} and self.longest < _FAR_OUT
-        if near or found == {"host_tail"}:
-            return self.slow < _LEAST_SLOW or self.last_hit_s - self.onset_s < _LEAST_SLOW_S
+        brief = self.last_hit_s - self.onset_s < _LEAST_SLOW_S
+        if found == {"host_tail"}:
+            return self.slow < _LEAST_SLOW or brief
+        if found <= {"host_tail", "end_to_end_tail"}:
+            return self.longest < _FAR_OUT and brief
         return found <= _ODD and self.last_hit_s - self.opened_s < _LEAST_ODD_S
 
     @property

@@ -79,11 +79,11 @@ class GpuCounters:
         now[_CLOCKS] = _at(newest, 0.25)[_CLOCKS]  # throttling comes and goes, too, and lowers
         return GpuView(self._usual, now)
 
-    def seen(self, since_s: float, until_s: float) -> int | None:
-        """Samples of a stretch of time; None where counters do not come at all."""
+    def seen_since(self, time_s: float) -> int | None:
+        """Samples known since a time; None where counters do not come at all."""
         if self._usual is None:
             return None
-        return int(np.count_nonzero(self._ring.since(since_s)[:, 0] <= until_s))
+        return len(self._ring.since(time_s))
 
     def clock_drop(self) -> float:
         """Log-ratio by which the SM clock is below its usual value; 0 where it is not, or not known."""

@@ -140,7 +140,8 @@ def opened(channels: str, slow: int, longest: float, lasted_s: float) -> OpenEpi
         ("host_tail", 3, 1.5, 0.1, False),
         ("host_tail end_to_end_tail", 4, 1.3, 0.1, False),
         ("host_tail end_to_end_tail", 4, 1.5, 0.1, True),  # far longer than any hiccup
-        ("host_tail end_to_end_tail", 10, 1.3, 0.6, True),
+        ("host_tail end_to_end_tail", 4, 1.3, 0.6, True),
+        ("end_to_end_tail", 4, 1.3, 0.6, True),
         ("isolation_forest", 0, 0.0, 0.4, False),
         ("isolation_forest", 0, 0.0, 0.6, True),
         ("layers_common", 0, 0.0, 0.0, True),

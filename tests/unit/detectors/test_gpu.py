@@ -48,10 +48,3 @@ def test_a_clock_that_is_lowered_now_and_then_is_low() -> None:
     view = counters.view(9.9, 10.6)
     assert view is not None
     assert view.at("sm_clock_mhz") == 1300
-
-
-def test_samples_are_counted_up_to_now_though_a_message_brings_later_ones() -> None:
-    counters = usual()
-    counters.push(readings(10.0, *8 * [500.0]))
-    assert counters.seen(10.15, 10.55) == 4
-    assert GpuCounters().seen(0.0, 1e9) is None
