@@ -12,7 +12,7 @@ from layerwatch.detectors.batch import Executions
 from layerwatch.detectors.build_baselines import COLD_EXECUTIONS, BuildBaselines
 from layerwatch.detectors.build_comparison import BuildComparison
 from layerwatch.detectors.build_reference import BuildReference
-from layerwatch.detectors.causes import causes_of, is_seen_by_counters, pattern_of
+from layerwatch.detectors.causes import causes_of, is_seen_by_counters, is_sure, pattern_of
 from layerwatch.detectors.comparison import Compared
 from layerwatch.detectors.episode import OpenEpisode
 from layerwatch.detectors.execution_watch import ExecutionWatch
@@ -298,7 +298,7 @@ class BuildScorer:
             episode.causes = self._causes(episode, max(episode.onset_s, time_s - _LATEST_S), time_s)
         if episode.is_step and self._steps:
             episode.step, episode.stepped = sentence(self._steps[0][0]), stepped(*self._steps[0])
-        sure = bool(episode.causes) and is_seen_by_counters(episode.causes[0])
+        sure = bool(episode.causes) and is_sure(episode.causes[0])
         episode.announce(None if sure else self._gpu.seen_since(episode.begun_s))
 
     def _causes(self, episode: OpenEpisode, since_s: float, time_s: float) -> list[Cause]:

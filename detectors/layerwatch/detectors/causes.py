@@ -20,6 +20,7 @@ _PCIE_MIB_S = 10_000
 _DRAM_PCT = 55
 _GPU_CAUSES = {"pcie_contention", "memory_bandwidth", "clock_throttle", "gpu_contention"}
 _COUNTED = 0.8
+_SAID_BY_RUNTIME = {"profile_switch", "quantization_range"}
 _SLOW_EXCESS = 0.25  # of the expected sum, from which an execution's layers count as slow
 _SPREAD = 0.2  # of the layers: more than another process's slices would hit
 _CROWDED_OUT = 1.0  # log units: layers that wait for memory take many times as long
@@ -101,6 +102,11 @@ def causes_of(
     else:
         found = _by_pattern(pattern)
     return found or [Cause("unknown", 0.3, "no pattern that is known")]
+
+
+def is_sure(cause: Cause) -> bool:
+    """Whether more counters would change nothing: they say so already, or the runtime does."""
+    return cause.cause in _SAID_BY_RUNTIME or is_seen_by_counters(cause)
 
 
 def is_seen_by_counters(cause: Cause) -> bool:

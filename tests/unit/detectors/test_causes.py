@@ -8,8 +8,9 @@ import pytest
 from layerwatch.detectors import execution_watch as e
 from layerwatch.detectors import layer_watch as s
 from layerwatch.detectors.arrays import F64
-from layerwatch.detectors.causes import causes_of, pattern_of
+from layerwatch.detectors.causes import causes_of, is_sure, pattern_of
 from layerwatch.detectors.gpu import GpuView
+from layerwatch.schemas.alerts import Cause
 from layerwatch.schemas.profiles import COUNTER_COLUMNS
 
 
@@ -156,3 +157,16 @@ def test_a_cause_says_what_a_person_can_check() -> None:
     cause = causes_of(pattern, None)[0]
     assert cause.evidence.startswith("40% of the layers slower at once")
     assert cause.confidence <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("cause", "confidence", "sure"),
+    [
+        ("gpu_contention", 0.9, True),
+        ("gpu_contention", 0.6, False),  # by the pattern alone
+        ("profile_switch", 0.9, True),  # the runtime says so
+        ("host_starvation", 0.8, False),  # a neighbour may show yet
+    ],
+)
+def test_a_cause_that_is_sure_waits_for_no_counters(cause: str, confidence: float, sure: bool) -> None:
+    assert is_sure(Cause(cause, confidence, "")) is sure
