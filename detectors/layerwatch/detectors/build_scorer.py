@@ -299,7 +299,7 @@ class BuildScorer:
         if episode.is_step and self._steps:
             episode.step, episode.stepped = sentence(self._steps[0][0]), stepped(*self._steps[0])
         sure = bool(episode.causes) and is_sure(episode.causes[0])
-        episode.announce(None if sure else self._gpu.seen_since(episode.begun_s))
+        episode.announce(self._gpu.seen_since(episode.begun_s), sure=sure)
 
     def _causes(self, episode: OpenEpisode, since_s: float, time_s: float) -> list[Cause]:
         if "clipping" in episode.findings:

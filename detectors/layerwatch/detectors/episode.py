@@ -137,7 +137,7 @@ class OpenEpisode:
         brief = self.last_hit_s - self.onset_s < _LEAST_SLOW_S
         if found == {"host_tail"}:
             return self.slow < _LEAST_SLOW or brief
-        if found <= {"host_tail", "end_to_end_tail"}:
+        if found <= _SINGLE - {"spikes"} | {"layer_slice"}:
             return self.longest < _FAR_OUT and brief
         return found <= _ODD and self.last_hit_s - self.opened_s < _LEAST_ODD_S
 
@@ -165,12 +165,12 @@ class OpenEpisode:
             self.quiet_executions += executions
             self.quiet_sampled += sampled
 
-    def announce(self, counters_seen: int | None) -> None:
-        """Tell of it as soon as its cause can be known, or a second has passed."""
-        if self.announced or self.slight:
+    def announce(self, counters_seen: int | None, *, sure: bool) -> None:
+        """Tell of it as soon as its cause can be known, or a second has passed; at once if the cause is `sure`."""
+        if self.announced or (self.slight and not sure):
             return
         waited_s = self.updated_s - self.opened_s
-        if counters_seen is None or counters_seen >= _COUNTERS_NEEDED or waited_s >= _HELD_BACK_S:
+        if sure or counters_seen is None or counters_seen >= _COUNTERS_NEEDED or waited_s >= _HELD_BACK_S:
             self.announced, self.opened_s = True, self.updated_s
 
     def worsen(self) -> bool:

@@ -121,13 +121,13 @@ def test_slices_that_come_seconds_apart_are_one_trouble() -> None:
     assert episode.over(102.4)
 
 
-def opened(channels: str, slow: int, longest: float, lasted_s: float) -> OpenEpisode:
+def opened(channels: str, slow: int, longest: float, lasted_s: float, sure: bool = False) -> OpenEpisode:
     findings = [Finding(channel, 1.0, 0.5, 100.0) for channel in channels.split()]
     episode = OpenEpisode.open("i", "sha256:1", findings, 100.0)
     episode.slow, episode.longest = slow, longest
     episode.note(findings, True, 32, 0, 100.0 + lasted_s)
     episode.note([], False, 32, 0, 101.5)
-    episode.announce(None)
+    episode.announce(None, sure=sure)
     return episode
 
 
@@ -142,6 +142,9 @@ def opened(channels: str, slow: int, longest: float, lasted_s: float) -> OpenEpi
         ("host_tail end_to_end_tail", 4, 1.5, 0.1, True),  # far longer than any hiccup
         ("host_tail end_to_end_tail", 4, 1.3, 0.6, True),
         ("end_to_end_tail", 4, 1.3, 0.6, True),
+        ("layer_slice", 0, 0.7, 0.3, False),
+        ("layer_slice end_to_end_tail", 4, 0.7, 0.3, False),
+        ("layer_slice", 0, 0.7, 0.6, True),
         ("isolation_forest", 0, 0.0, 0.4, False),
         ("isolation_forest", 0, 0.0, 0.6, True),
         ("layers_common", 0, 0.0, 0.0, True),
@@ -151,6 +154,10 @@ def test_a_hiccup_is_told_to_nobody(
     channels: str, slow: int, longest: float, lasted_s: float, told: bool
 ) -> None:
     assert opened(channels, slow, longest, lasted_s).announced is told
+
+
+def test_what_counters_show_is_no_hiccup() -> None:
+    assert opened("layer_slice", 0, 0.7, 0.3, sure=True).announced
 
 
 @pytest.mark.parametrize(
