@@ -28,7 +28,7 @@ _HOST_SHARE = 0.25  # of the executions: a neighbour on the GPU does not slow th
 #: Log units: nine times as long, one after the other. Executions that wait for the interpreter's lock do so at each call, so
 #: that few come, and those before the trouble would outvote them.
 _LOCKED, _LATEST = 2.2, 8
-#: Of the newest executions, from the first slow one on, each waits for the lock; a starved host lets one in ten run at once.
+#: Of the newest executions each waits for the lock since it was taken; a starved host lets one in ten run at once.
 _NEWEST = 32
 #: SM utilisation beside which any neighbour shows, and the part of it that a starved host leaves.
 _CLEAR_PCT, _IDLER = 5, 0.6

@@ -73,9 +73,8 @@ class Scan:
         self._apart_s = apart_s
         self._trimmed = trimmed
         self._seen = 0
-        self._latest: deque[tuple[int, float]] = (
-            deque()
-        )  # hits: number of the execution, time; the newest last
+        #: Hits, the newest last: number of the execution, and its time.
+        self._latest: deque[tuple[int, float]] = deque()
         self._now_s = 0.0  # of the newest execution
         self._healthy = _Counted()
         self._lot = _Counted()  # being gathered
