@@ -43,12 +43,16 @@ class _Type(Enum):
 trt = SimpleNamespace(
     DataType=_Type,
     volume=math.prod,
-    __version__="8.6.0-fake",
+    __version__="10.0.0-fake",
     IProfiler=_Profiler,
     TensorIOMode=_Mode,
     LayerInformationFormat=SimpleNamespace(JSON="json"),
     ProfilingVerbosity=SimpleNamespace(NONE=0),
 )
+
+
+#: In which two contexts may have the same profile only if their engine was built so.
+trt_8 = SimpleNamespace(**vars(trt) | {"__version__": "8.6.0-fake"})
 
 
 class FakeCuda:

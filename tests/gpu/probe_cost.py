@@ -4,8 +4,8 @@
 
 As `layerwatch doctor --engine` measures, with shapes of your choice (all inputs have the same), whether results are equal bit
 by bit, and with `--hog` beside a busy Python thread and a profiler used the synchronous way. What runs in production, 0 and
-0.1 %, is measured for itself and longer, beside plain executions once more: how those differ from plain is noise. JSON lines,
-then a table.
+0.1 %, is measured for itself and longer, beside plain executions once more (how those differ from plain is noise), beside a
+`with lock:` around them, and beside a clock read by hand, the least that one would write oneself. JSON lines, then a table.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import argparse
 import contextlib
 import json
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -76,6 +78,22 @@ def synchronous(rig: Rig) -> Callable[[], None]:
     return run
 
 
+def instead(plain: Callable[[], None]) -> dict[str, Callable[[], None]]:
+    """What nobody would call a cost, around a plain execution."""
+    lock, times_ns = threading.RLock(), deque[int](maxlen=8192)
+
+    def locked() -> None:
+        with lock:
+            plain()
+
+    def timed() -> None:
+        began_ns = time.perf_counter_ns()
+        plain()
+        times_ns.append(time.perf_counter_ns() - began_ns)
+
+    return {"plain again": plain, "with lock": locked, "own clock": timed}
+
+
 def same_results(rig: Rig, probe: Probe, orders: Orders) -> dict[str, Any]:
     """Whether two plain runs give the same bytes, and the twin gives them too."""
     rig.spoil()
@@ -122,7 +140,7 @@ def main() -> None:
             tell({"measure": "results", "shape": text, **same_results(rig, probe, orders)})
             for path in given.paths:
                 for rates, beside, seconds in (
-                    (USUAL_RATES, {"plain again": partial(rig.plain, graph=path == "graph")}, given.seconds),
+                    (USUAL_RATES, instead(partial(rig.plain, graph=path == "graph")), given.seconds),
                     (RAISED_RATES, {"synchronous": synchronous(rig)} if given.hog else {}, given.seconds / 4),
                 ):
                     with Hog() if given.hog else contextlib.nullcontext():

@@ -24,13 +24,18 @@ from layerwatch.hosting import settings
 @click.option(
     "--seconds", type=Positive(), default=20.0, show_default=True, help="For each profile and hot path."
 )
-def command(json: bool, engine: Path | None, seconds: float) -> None:
+@click.option(
+    "--shares-profiles",
+    is_flag=True,
+    help="The engine was built with PROFILE_SHARING_0806 (TensorRT before 10, and not by `engine build`).",
+)
+def command(json: bool, engine: Path | None, seconds: float, shares_profiles: bool) -> None:
     """Check this machine, say what to mend, and list all settings; exit status 1 if something needed fails."""
     config = settings.load()
     if engine is not None:
         from layerwatch.cli.engine_cost import report
 
-        report(engine, seconds, config, as_json=json)
+        report(engine, seconds, config, as_json=json, shares_profiles=shares_profiles)
         return
     failed = False
     for check in checks.run(config):

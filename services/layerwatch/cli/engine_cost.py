@@ -13,7 +13,7 @@ from layerwatch.engines.cost import Memory, Subject, TierCost, measure
 from layerwatch.hosting.settings import Settings
 
 
-def report(plan: Path, seconds: float, settings: Settings, *, as_json: bool) -> None:
+def report(plan: Path, seconds: float, settings: Settings, *, as_json: bool, shares_profiles: bool) -> None:
     """Measure, and print as it comes; raises Unavailable and ConfigError."""
     agent = settings.agent
 
@@ -22,7 +22,14 @@ def report(plan: Path, seconds: float, settings: Settings, *, as_json: bool) -> 
 
     costs: list[TierCost] = []
     with Progress("measure", 100, "percent") as progress:
-        for found in measure(plan, seconds, ceiling_pct, lambda what, share: progress(int(100 * share))):
+        measured = measure(
+            plan,
+            seconds,
+            ceiling_pct,
+            lambda what, share: progress(int(100 * share)),
+            shares_profiles=shares_profiles,
+        )
+        for found in measured:
             if isinstance(found, TierCost):
                 costs.append(found)
             for line in [as_object(found)] if as_json else lines(found, costs):

@@ -71,11 +71,13 @@ def measure(
     seconds: float,
     ceilings_pct: Callable[[str], float],
     tell: Callable[[str, float], None],
+    *,
+    shares_profiles: bool = False,
 ) -> Iterator[Subject | TierCost | Memory]:
     """Each profile at its usual shapes, eager and as a CUDA graph, each for so many seconds.
 
-    `ceilings_pct` is by tier; `tell` is called with what is being measured and how far it is (0..1). Raises Unavailable and
-    ConfigError.
+    `ceilings_pct` is by tier; `tell` is called with what is being measured and how far it is (0..1); `shares_profiles` as
+    in `Probe`. Raises Unavailable and ConfigError.
     """
     trt = plans.tensorrt()
     try:
@@ -84,7 +86,7 @@ def measure(
         raise Unavailable(f"no GPU can be used here ({error}): run this beside your runtime") from error
     engine = plans.load(plan, trt)
     rig = Rig(driver, engine, trt)
-    with watched(engine, plan) as (probe, orders):
+    with watched(engine, plan, shares_profiles=shares_profiles) as (probe, orders):
         yield Subject(
             plan,
             engine.num_layers,

@@ -62,7 +62,7 @@ class Orders:
 
 
 @contextmanager
-def watched(engine: Any, plan: Path) -> Iterator[tuple[Probe, Orders]]:
+def watched(engine: Any, plan: Path, *, shares_profiles: bool = False) -> Iterator[tuple[Probe, Orders]]:
     """A probe that somebody listens to, and what orders its sampling. Raises Unavailable where it cannot work."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         drain = subprocess.Popen(
@@ -71,7 +71,14 @@ def watched(engine: Any, plan: Path) -> Iterator[tuple[Probe, Orders]]:
         try:
             assert drain.stdout is not None
             drain.stdout.readline()
-            probe = Probe(engine, service="measurement", plan=str(plan), folder=folder, rate=0.0)
+            probe = Probe(
+                engine,
+                service="measurement",
+                plan=str(plan),
+                folder=folder,
+                rate=0.0,
+                shares_profiles=shares_profiles,
+            )
             if probe.problem:
                 raise Unavailable(probe.problem)
             orders = Orders(Path(folder))

@@ -21,6 +21,7 @@ class EngineFacts(NamedTuple):
     profiles: int
     tensors: tuple[str, ...]  # all inputs and outputs
     input_names: tuple[str, ...]  # all inputs
+    shares_profiles: bool  # surely: several contexts may have the same one
 
 
 def engine_facts(engine: Engine, trt: Any, *, service: str, gpu_model: str, plan: str | None) -> EngineFacts:
@@ -40,7 +41,9 @@ def engine_facts(engine: Engine, trt: Any, *, service: str, gpu_model: str, plan
         profiles=layers_by_profile(text, profiles),
         ranges=notes.ranges if notes is not None else [],
     )
-    return EngineFacts(manifest, _recorded(engine, inputs), profiles, tensors, inputs)
+    # `layerwatch engine build` always builds so, and nobody else leaves such notes.
+    shares_profiles = notes is not None or _shares_profiles(engine, version, tensors)
+    return EngineFacts(manifest, _recorded(engine, inputs), profiles, tensors, inputs, shares_profiles)
 
 
 def build_id(plan_sha256: str | None, inspected: str, tensorrt: str, gpu_model: str) -> str:
@@ -65,6 +68,14 @@ def with_names(manifest: Manifest, profile: int, names: list[str]) -> Manifest:
         tensorrt=manifest.tensorrt,
         profiles=[known[number] for number in sorted(known)],
         ranges=manifest.ranges,
+    )
+
+
+def _shares_profiles(engine: Engine, tensorrt: str, tensors: tuple[str, ...]) -> bool:
+    """Since TensorRT 10 all engines do; before, those in which no shape changes."""
+    major = tensorrt.partition(".")[0]
+    return (major.isdigit() and int(major) >= 10) or all(
+        d >= 0 for name in tensors for d in engine.get_tensor_shape(name)
     )
 
 

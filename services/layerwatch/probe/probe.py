@@ -53,6 +53,7 @@ class Probe(ProbeBase):
         folder: str = DEFAULT_FOLDER,
         rate: float = BASELINE_RATE,
         waits: bool = True,
+        shares_profiles: bool = False,
         trt: Any = None,
         cuda: Cuda | None = None,
     ) -> None:
@@ -62,7 +63,9 @@ class Probe(ProbeBase):
         this process's name for the service (default: host and process id). `folder` is shared with the agent. `rate` is
         the share of executions to sample while no agent says otherwise. `waits` says that the caller's block ends only
         when the results are there; without, CUDA events time it, and host and GPU go on side by side: its stream must live
-        until the next execution then. `trt` and `cuda` stand for the tensorrt module and the driver (tests).
+        until the next execution then. `shares_profiles` says of an engine of TensorRT 8.6 or 9 that it was built with
+        `PreviewFeature.PROFILE_SHARING_0806`, where no notes of `layerwatch engine build` beside `plan` do. `trt` and
+        `cuda` stand for the tensorrt module and the driver (tests).
         """
         self.problem = ""
         self._unwatched = 0
@@ -84,6 +87,7 @@ class Probe(ProbeBase):
                     "folder": folder,
                     "rate": min(max(float(rate), 0.0), 1.0),
                     "waits": waits,
+                    "shares_profiles": shares_profiles,
                     "trt": trt or _tensorrt(),
                     "cuda": cuda or _driver(),
                 },

@@ -174,6 +174,12 @@ class Sampling:
             self._making.release()
 
     def _new(self, profile: int, stream: int) -> Twin:
+        if not self.facts.shares_profiles:
+            raise TwinRefused(
+                "TensorRT before 10 ends the process where two contexts ask for a profile that is not shared: build the "
+                "engine with `layerwatch engine build` and keep its notes beside the plan, or with "
+                "PreviewFeature.PROFILE_SHARING_0806 and say so: Probe(..., shares_profiles=True), doctor --shares-profiles"
+            )
         needs, free = self.twin_bytes(profile), self._cuda.free_bytes()
         if needs + HEADROOM_BYTES > free:
             raise TwinRefused(

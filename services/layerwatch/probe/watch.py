@@ -34,6 +34,8 @@ class Watch:
         facts = engine_facts(
             engine, trt, service=about["service"], gpu_model=device.model, plan=options["plan"]
         )
+        if options["shares_profiles"]:
+            facts = facts._replace(shares_profiles=True)
         root = Path(options["folder"])
         token = secrets.token_bytes(TOKEN_BYTES)
         self.off = ""

@@ -125,6 +125,20 @@ def test_doctor_speaks_to_people_and_refuses_what_is_no_plan(
     assert "cannot be read" in str(missing.exception)
 
 
+def test_doctor_measures_engines_of_tensorrt_8_if_it_is_told_that_they_share_profiles(
+    tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_gpu(monkeypatch, tmp_path / "shared"):
+        sys.modules["tensorrt"].__dict__["__version__"] = "8.6.1"
+        monkeypatch.setattr(cost, "Driver", sys.modules["layerwatch.engines.driver"].Driver)
+        asked = ["doctor", "--engine", str(plan), "--seconds", "0.01"]
+        unknown = CliRunner().invoke(cli, asked)
+        told = CliRunner().invoke(cli, [*asked, "--shares-profiles"])
+    assert (unknown.exit_code, told.exit_code) == (0, 0)
+    assert "no layers can be sampled: TensorRT before 10" in unknown.output
+    assert "its twin states 64 MiB of device memory" in told.output
+
+
 def test_the_measurement_samples_at_the_rates_that_it_names(
     tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

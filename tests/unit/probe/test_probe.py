@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_tensorrt import LAYERS, FakeContext, FakeCuda, FakeEngine, hot_context, trt
+from fake_tensorrt import LAYERS, FakeContext, FakeCuda, FakeEngine, hot_context, trt, trt_8
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from listener import Listener
 
 from layerwatch.probe import Probe, known_shapes, lane
+from layerwatch.schemas.build_notes import BuildNotes, file_sha256, notes_path
+from layerwatch.schemas.codec import encode_json
 from layerwatch.schemas.profiles import IN_GRAPH, ON_TWIN, SWITCHED_PROFILE
 from layerwatch.schemas.ring import SAMPLED, UNKNOWN_NS
 
@@ -36,7 +38,7 @@ def make_probe(engine: Any, folder: Path, **options: Any) -> Probe:
         engine,
         service="bert-qa",
         folder=str(folder),
-        trt=trt,
+        trt=options.pop("trt", trt),
         cuda=options.pop("cuda", engine.cuda),
         **options,
     )
@@ -226,10 +228,10 @@ def test_an_execution_with_another_number_of_layers_is_no_sample(listener: Liste
     assert len(listener.executions()) == 4
 
 
-@pytest.mark.parametrize("fault", ["memory", "sharing", "none"])
+@pytest.mark.parametrize("fault", ["memory", "profile", "none"])
 def test_a_twin_that_cannot_be_had_is_refused_once_and_counted(listener: Listener, fault: str) -> None:
     cuda = FakeCuda(free_bytes=100 << 20 if fault == "memory" else 8 << 30)
-    engine = FakeEngine(cuda, shares_profiles=fault != "sharing")
+    engine = FakeEngine(cuda, shares_profiles=fault != "profile")
     probe = make_probe(engine, listener.folder)
     hot = hot_context(engine)
     engine.makes_no_context = fault == "none"
@@ -237,8 +239,42 @@ def test_a_twin_that_cannot_be_had_is_refused_once_and_counted(listener: Listene
     execute(probe, hot, times=5)
     assert hot.executions == 5
     assert probe.counters()["twin_refused"] == 5
-    words = {"memory": "must stay free", "sharing": "PROFILE_SHARING_0806", "none": "no second context"}
+    words = {"memory": "must stay free", "profile": "takes only one context", "none": "no second context"}
     assert words[fault] in probe.refusals[0]
+
+
+def test_before_tensorrt_10_no_second_context_is_asked_for_where_profiles_may_not_be_shared(
+    listener: Listener,
+) -> None:
+    engine = FakeEngine(FakeCuda(), shares_profiles=False)
+    probe = make_probe(engine, listener.folder, trt=trt_8)
+    hot = hot_context(engine)
+    listener.order("canary", 1.0)
+    execute(probe, hot, times=5)
+    assert (hot.executions, engine.contexts) == (5, [hot])
+    assert probe.counters()["twin_refused"] == 5
+    assert "shares_profiles=True" in probe.refusals[0]
+
+
+@pytest.mark.parametrize("known", ["said", "noted", "fixed"])
+def test_before_tensorrt_10_layers_are_sampled_where_profiles_are_surely_shared(
+    listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str
+) -> None:
+    plan = tmp_path / "bert.plan"
+    plan.write_bytes(b"plan")
+    engine = FakeEngine(FakeCuda())
+    if known == "noted":
+        notes = BuildNotes(
+            plan_sha256=file_sha256(plan), model="m", model_sha256="", tensorrt="8.6.1", precision="fp16"
+        )
+        notes_path(plan).write_bytes(encode_json(notes))
+    if known == "fixed":
+        monkeypatch.setattr(FakeEngine, "get_tensor_shape", lambda self, name: (1, 32))
+    probe = make_probe(engine, listener.folder, trt=trt_8, plan=str(plan), shares_profiles=known == "said")
+    listener.order("canary", 1.0)
+    execute(probe, hot_context(engine), times=5)
+    assert probe.refusals == {}
+    assert len(listener.samples()) == 4
 
 
 def test_a_twin_that_refuses_the_shapes_leaves_the_execution_to_the_hot_context(listener: Listener) -> None:
