@@ -176,7 +176,7 @@ class BuildScorer:
             layers = layers[(compared.sampled_at >= a) & (compared.sampled_at < b)]
         was_warming = self.warming_up
         all_sampled = batch.rate >= 1.0
-        findings = self._executions.step(rows, all_sampled)
+        findings = self._executions.step(rows, all_sampled, self._activity.unusual)
         findings += self._layers.step(
             layers,
             self._gpu.clock_drop(),

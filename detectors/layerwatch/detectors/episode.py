@@ -191,9 +191,10 @@ class OpenEpisode:
         found = {finding.channel for finding in findings}
         if not (found and quiet):
             return False
-        if self.is_spikes:  # open for long after each; slow executions in a row are beyond them
-            return bool(found & _CROWDED)
-        return not self._rarity and not found & set(self.findings)
+        if self.is_spikes or self._rarity:
+            # Open for long after each slow execution: only many of them in a row, and slow layers, are beyond that.
+            found &= _CROWDED | _LAYERS
+        return bool(found) and not found & set(self.findings)
 
     def over(self, clock_s: float) -> bool:
         """Quiet for long enough: in executions and in seconds, by how often hits came; or in seconds where few run.

@@ -12,7 +12,7 @@ from layerwatch.detectors.arrays import F64, Bools, State, clipped, median, some
 from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.rare_scan import RareScan
 from layerwatch.detectors.ring import Ring
-from layerwatch.detectors.scan import Scan, ScanResult
+from layerwatch.detectors.scan import Scan, ScanResult, hits_needed
 
 #: Columns of the ring.
 TIME, HOST, RATIO, JUDGED, SWITCHED, END_TO_END_MS, EXPECTED_MS, HIT = range(8)
@@ -23,6 +23,8 @@ _KEPT = 192  # afterwards: the windows below, and the context of a cause
 _LEVEL_WINDOW = 50
 #: A level that is raised by less is believed when it has lasted for both.
 _RAISED_EXECUTIONS, _RAISED_S = 150, 1.5
+#: While counters show somebody else on the GPU, a level of so many executions that is raised by so much less (log units).
+_BESIDE_WINDOW, _BESIDE = 150, 0.20
 _LOCAL_WINDOW = 40
 _LOCAL_CONTRAST = 0.60  # log units over the latest 40 executions
 _NEWEST, _TWICE = 8, 0.69  # executions, log units
@@ -39,6 +41,8 @@ _RATE_FLOOR = 5e-4  # healthy spikes of the host part come in clusters
 #: What is open goes on until it is so far below the thresholds, which are 0.2 and more above what is healthy (log units):
 #: a trouble about as large as a threshold would open and close all the time.
 _LINGERING, _LEVEL_LINGERING = 0.2, 0.06
+#: Executions that are so slow must come more often than by chance once in a hundred windows: some hosts have many.
+_LEAST_LINGERING, _LINGERING_ALPHA = 2, 1e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class ExecutionWatch:
         self._switches = Ring(_SWITCHES, 2)
         self._raised_s: float | None = None  # since when the level has been raised
         self._raised = 0  # executions since then
+        self._beside = 0.0  # by how much less a raised level is believed just now
+        self._near = 0.0, 0.0  # shares of healthy executions that `lingers` counts: by HOST, by RATIO
 
     @property
     def doubtful(self) -> bool:
@@ -72,8 +78,12 @@ class ExecutionWatch:
         """Whether the newest executions, most of them, take twice as long as their shapes explain."""
         return median(self.ring.last(_NEWEST)[:, RATIO]) > _TWICE
 
-    def step(self, rows: F64, sampled_all: bool) -> list[Finding]:
-        """Judge executions, rows of the ring without HIT (filled in here). [] while warming up."""
+    def step(self, rows: F64, sampled_all: bool, somebody_else: bool = False) -> list[Finding]:
+        """Judge executions, rows of the ring without HIT (filled in here). [] while warming up.
+
+        `somebody_else`: counters show work on the GPU beyond what this instance has ever shown.
+        """
+        self._beside = _BESIDE if somebody_else else 0.0
         judged = rows[:, JUDGED] > 0
         if self.thresholds is None:
             self.ring.push(rows)
@@ -108,23 +118,36 @@ class ExecutionWatch:
         """Whether the latest executions still show what these channels found, if a little less of it."""
         if self.thresholds is None:
             return False
-        latest = self.ring.last(_LOCAL_WINDOW)
-        latest = latest[latest[:, JUDGED] > 0]
-        drift, unknown = max(self.drift, 0.0), 0.0 if sampled_all else _LAYERS_UNKNOWN
-        host = self.thresholds.host - _LINGERING
-        if "host_tail" in channels and _several(latest[:, HOST] - drift > host + unknown):
-            return True
-        if "end_to_end_tail" in channels and _several(latest[:, RATIO] - drift > host + _SLOW):
-            return True
+        near = self._near_hits(self.ring.last(_LOCAL_WINDOW), 0.0 if sampled_all else _LAYERS_UNKNOWN)
+        for channel, hits, share in zip(("host_tail", "end_to_end_tail"), near, self._near, strict=True):
+            if channel in channels and hits >= _lingering(share):
+                return True
         return (
             "host_level" in channels
-            and self._level_now() > self._raised_beyond(sampled_all) - _LEVEL_LINGERING
+            and self._level_now(_BESIDE_WINDOW if self._beside else _LEVEL_WINDOW)
+            > self._raised_beyond(sampled_all) - _LEVEL_LINGERING
         )
+
+    def _near_hits(self, rows: F64, unknown: float) -> tuple[int, int]:
+        """How many of them have a host part, and how many a whole, so long that a trouble that is open goes on."""
+        assert self.thresholds is not None
+        beyond = self.thresholds.host - _LINGERING + max(self.drift, 0.0)
+        if not len(rows) or float(rows[:, HOST : RATIO + 1].max()) <= beyond:  # mostly
+            return 0, 0
+        judged = rows[rows[:, JUDGED] > 0]
+        host, whole = judged[:, HOST] > beyond + unknown, judged[:, RATIO] > beyond + _SLOW
+        return int(np.count_nonzero(host)), int(np.count_nonzero(whole))
 
     def learn(self, rows: F64) -> None:
         """Fold in executions that were judged and found healthy."""
         if self.thresholds is None or not len(rows):
             return
+        fresh = len(rows) / _DRIFT_EXECUTIONS
+        host, whole = self._near_hits(rows, 0.0)
+        self._near = (
+            self._near[0] * (1 - fresh) + host / _DRIFT_EXECUTIONS,
+            self._near[1] * (1 - fresh) + whole / _DRIFT_EXECUTIONS,
+        )
         hits = rows[:, HIT] > 0
         self._host.learn(hits)
         self._end_to_end.learn(hits)
@@ -150,6 +173,8 @@ class ExecutionWatch:
         self.thresholds = Thresholds(learned.host_tail(host), *learned.host_levels(host))
         self.ring.shrink(_KEPT)
         hits = host > self.thresholds.host
+        near = self._near_hits(judged, 0.0)
+        self._near = near[0] / len(host), near[1] / len(host)
         self._host.warm_up(hits)
         self._end_to_end.warm_up(hits)
 
@@ -165,30 +190,32 @@ class ExecutionWatch:
 
     def _level(self, executions: int, sampled_all: bool) -> Finding | None:
         assert self.thresholds is not None
-        level, latest = self._level_now(), self.ring.last(_LEVEL_WINDOW)
-        raised = self._raised_beyond(sampled_all)
-        if level <= raised:
+        level, latest = self._level_now(_LEVEL_WINDOW), self.ring.last(_LEVEL_WINDOW)
+        raised, lasting = self._raised_beyond(sampled_all), level
+        if self._beside and level <= self.thresholds.level:
+            lasting = self._level_now(_BESIDE_WINDOW)
+        if lasting <= raised:
             self._raised_s, self._raised = None, 0
             return None
-        now_s, onset_s = float(latest[-1, TIME]), float(latest[_LEVEL_WINDOW // 2, TIME])
+        now_s, onset_s = float(latest[-1, TIME]), float(latest[len(latest) // 2, TIME])
         self._raised_s = onset_s if self._raised_s is None else self._raised_s
         self._raised += executions
         if level > self.thresholds.level:
             return Finding("host_level", level, self.thresholds.level, onset_s)
         if self._raised < _RAISED_EXECUTIONS or now_s - self._raised_s < _RAISED_S:
             return None
-        return Finding("host_level", level, raised, self._raised_s)
+        return Finding("host_level", lasting, raised, self._raised_s)
 
     def _raised_beyond(self, sampled_all: bool) -> float:
         assert self.thresholds is not None
-        beyond = self.thresholds.raised + (0.0 if sampled_all else _LAYERS_UNKNOWN)
+        beyond = self.thresholds.raised - self._beside + (0.0 if sampled_all else _LAYERS_UNKNOWN)
         return min(beyond, self.thresholds.level)
 
-    def _level_now(self) -> float:
+    def _level_now(self, window: int) -> float:
         """Of the host part, over the latest executions; 0 while there are too few."""
-        rows = self.ring.last(_LEVEL_WINDOW)
+        rows = self.ring.last(window)
         known = rows[rows[:, JUDGED] > 0, HOST]
-        if len(rows) < _LEVEL_WINDOW or len(known) < _LEVEL_WINDOW // 2:
+        if len(rows) < window or len(known) < window // 2:
             return 0.0
         return median(known) - max(self.drift, 0.0)
 
@@ -214,6 +241,7 @@ class ExecutionWatch:
             "spikes": self._spikes.state(),
             "switches": self._switches.state(),
             "raised": [self._raised_s, self._raised],
+            "near": list(self._near),
         }
 
     @classmethod
@@ -226,12 +254,15 @@ class ExecutionWatch:
         self._spikes = RareScan.restore(state["spikes"])
         self._switches = Ring.restore(state["switches"])
         self._raised_s, self._raised = state["raised"]
+        near_host, near_whole = state["near"]
+        self._near = near_host, near_whole
         return self
 
 
-def _several(hits: Bools) -> bool:
-    """One alone is seen with nothing wrong."""
-    return bool(np.count_nonzero(hits) > 1)
+def _lingering(share: float) -> int:
+    """Executions of the latest that are too many for this share of them."""
+    rate = float(f"{min(max(share, _RATE_FLOOR), 0.5):.2g}")
+    return hits_needed(rate, _LOCAL_WINDOW, _LEAST_LINGERING, _LINGERING_ALPHA)
 
 
 def _scan_finding(channel: str, result: ScanResult | None) -> Finding | None:

@@ -88,17 +88,19 @@ def test_what_other_channels_show_after_a_pause_is_another_trouble(
         (("spikes", "end_to_end_tail"), 1.0, False),
         (("spikes",), 6.0, False),  # the next of the rare ones
         (("spikes", "isolation_forest"), 6.0, False),
+        (("spikes", "layer_slice"), 6.0, True),  # and layers, long after it
     ],
 )
+@pytest.mark.parametrize("shown_by", [("spikes",), ("spikes", "end_to_end_tail")])
 def test_slow_executions_in_a_row_are_no_part_of_rare_ones(
-    channels: tuple[str, ...], quiet_s: float, another: bool
+    channels: tuple[str, ...], quiet_s: float, another: bool, shown_by: tuple[str, ...]
 ) -> None:
-    spike = Finding("spikes", 0.008, 0.008, 99.0)
-    episode = OpenEpisode.open("i", "sha256:1", [spike], 100.0)
+    rare = [Finding(channel, 0.008, 0.008, 99.0) for channel in shown_by]
+    episode = OpenEpisode.open("i", "sha256:1", rare, 100.0)
     episode.slow, episode.longest = 2, 4.5
     for _ in range(432):
         episode.tally.add(np.zeros(1), np.ones(1), np.ones(1))
-    episode.note([spike], True, 32, 0, 100.0)
+    episode.note(rare, True, 32, 0, 100.0)
     episode.note([], False, 400, 0, 100.0 + quiet_s)
     assert not episode.over(100.0 + quiet_s)
     findings = [Finding(channel, 1.0, 0.5, 100.0 + quiet_s) for channel in channels]

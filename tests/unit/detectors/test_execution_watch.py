@@ -92,6 +92,46 @@ def test_one_execution_alone_keeps_nothing_open(watch: ExecutionWatch, slow: int
     assert watch.lingers({"host_tail"}, True) is lingers
 
 
+@pytest.mark.parametrize(("usual", "slow", "lingers"), [(0, 3, True), (5, 3, False), (5, 15, True)])
+def test_executions_that_are_as_slow_with_nothing_wrong_keep_nothing_open(
+    usual: int, slow: int, lingers: bool
+) -> None:
+    """`usual`: of forty, with nothing wrong, on a host that is noisier than thresholds may be."""
+    watch = ExecutionWatch()
+    healthy = _rows(0.0, 40, 0.0, 0.01)
+    healthy[:usual, e.HOST] = healthy[:usual, e.RATIO] = 1.05
+    for _ in range(100):
+        watch.step(healthy, True)
+        watch.learn(healthy)
+    watch = ExecutionWatch.restore(watch.state())
+    assert watch.thresholds is not None
+    latest = _rows(0.0, 40, 11.0, 0.01)
+    latest[:slow, e.HOST] = min(watch.thresholds.host - 0.15, 1.05)
+    watch.step(latest, True)
+    assert watch.lingers({"host_tail"}, True) is lingers
+
+
+@pytest.mark.parametrize(
+    ("host", "somebody_else", "executions", "found"),
+    [
+        (0.30, True, 400, True),
+        (0.30, False, 400, False),  # as healthy ones do
+        (0.15, True, 1000, False),
+        (0.30, True, 200, False),  # too short
+    ],
+)
+def test_a_level_that_is_raised_by_less_is_believed_beside_a_neighbour(
+    watch: ExecutionWatch, host: float, somebody_else: bool, executions: int, found: bool
+) -> None:
+    _found(watch, 0.0, 200, start_s=5.0)
+    findings = []
+    for first in range(0, executions, 10):
+        rows = _rows(host, 10, 10.0 + 0.01 * first, 0.01)
+        findings += watch.step(rows, True, somebody_else)
+    assert {finding.channel for finding in findings} == ({"host_level"} if found else set())
+    assert watch.lingers({"host_level"}, True) is (somebody_else and host > 0.2)
+
+
 @pytest.mark.parametrize(
     ("host", "slow", "crowded"),
     [
