@@ -38,10 +38,6 @@ _BY_PHASE = {
     "stream_compute": _any("gpu_contention", action="scale_out"),
     "gil_hog": _any("interpreter_lock", "host_starvation", action="hold_scale_in"),
     "switching_context": _any("profile_switch", action="none"),
-    "input_x2": _CLIPPED,
-    "input_x4": _CLIPPED,
-    "input_x8": _CLIPPED,
-    "one_channel_x6": _CLIPPED,
     # A build that is slower in one block on long inputs only, and no slower as a whole: a fact, not yet a warning, and
     # nothing to act on.
     "rebuild_slow": Expectation(
@@ -49,10 +45,19 @@ _BY_PHASE = {
     ),
 }
 
-#: For a phase of another name: whether it is caught can be judged, its cause cannot.
+#: For phases of other names that begin so: inputs of whatever size, neighbours of whatever kind.
+_BY_BEGINNING = {
+    "input_x": _CLIPPED,
+    "one_channel_x": _CLIPPED,
+    "cotenant_": _any("gpu_contention", action="scale_out"),
+}
+
+#: For all others: whether they are caught can be judged, their cause cannot.
 _UNKNOWN = Expectation()
 
 
 def expected_of(phase: str) -> Expectation:
     """The expectation for a phase by its name."""
-    return _BY_PHASE.get(phase, _UNKNOWN)
+    if phase in _BY_PHASE:
+        return _BY_PHASE[phase]
+    return next((e for beginning, e in _BY_BEGINNING.items() if phase.startswith(beginning)), _UNKNOWN)

@@ -152,6 +152,8 @@ def test_delays_are_counted_on_the_instance_that_executed_most() -> None:
     [
         ("cpu_starve", "host_starvation", True),
         ("cpu_starve", "load", False),
+        ("input_x1.5", "quantization_range", True),
+        ("cotenant_of_mine", "host_starvation", False),
         ("a fault of yours", "load", None),
     ],
 )
