@@ -1,7 +1,10 @@
-"""Failures that only a GPU shows: the serving loop goes on, and a counter says why. `survives.py PLAN PLAN_WITHOUT_NAMES`
+"""Failures that only a GPU shows: the serving loop goes on, and a counter says why.
+
+    survives.py PLAN PLAN_WITHOUT_NAMES [PLAN_NOT_SHARED]
 
 A context that is destroyed inside of its block while the twin runs; an engine built with verbosity none; a twin that does not
-fit. Exits with status 1 where something is not as it must be.
+fit; with TensorRT before 10, an engine built without PROFILE_SHARING_0806 (no notes beside it). Exits with status 1 where
+something is not as it must be.
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ from layerwatch.schemas.engines import Manifest
 _TIMES = 50
 
 
-def main(plan: str, nameless: str) -> None:
+def main(plan: str, nameless: str, not_shared: str = "") -> None:
     cuda = Driver()
     failed = [*destroyed(cuda, Path(plan)), *without_names(cuda, Path(nameless)), *no_room(cuda, Path(plan))]
+    if not_shared:
+        failed += without_sharing(cuda, Path(not_shared))
     sys.exit("\n".join(failed) or 0)
 
 
@@ -90,6 +95,20 @@ def no_room(cuda: Driver, plan: Path) -> list[str]:
         why = probe.refusals.get(0, "")
     cuda.free(taken)
     return check("no room for a twin", told["twin_refused"] == _TIMES, why=why, **told)
+
+
+def without_sharing(cuda: Driver, plan: Path) -> list[str]:
+    """No second context is asked for, since TensorRT 8.6 would end the process."""
+    engine = load(plan, trt)
+    rig = Rig(cuda, engine, trt)
+    rig.prepare(rig.usual_shapes(0))
+    with watched(engine, plan) as (probe, orders):
+        orders.rate(1.0)
+        for _ in range(_TIMES):
+            rig.probed(probe, graph=False)
+        told: dict[str, Any] = {name: count for name, count in probe.counters().items() if count}
+        why = probe.refusals.get(0, "")
+    return check("profiles are not shared", told["twin_refused"] == _TIMES, why=why, **told)
 
 
 def check(what: str, good: bool, **found: Any) -> list[str]:
