@@ -84,17 +84,18 @@ class ExecutionWatch:
         `somebody_else`: counters show work on the GPU beyond what this instance has ever shown.
         """
         self._beside = _BESIDE if somebody_else else 0.0
-        judged = rows[:, JUDGED] > 0
         if self.thresholds is None:
             self.ring.push(rows)
             self._warm_up()
             return []
-        level = max(self.drift, 0.0)
-        host = rows[:, HOST] - level
-        beyond = self.thresholds.host + (0.0 if sampled_all else _LAYERS_UNKNOWN)
-        hits = judged & ((host > beyond) | self._locally(rows, host, sampled_all))
-        slow = judged & (rows[:, RATIO] - level > self.thresholds.host + _SLOW)
-        spikes = judged & (rows[:, RATIO] - level > _SPIKE)
+        hits = slow = spikes = np.zeros(len(rows), bool)
+        if self._some_near(rows):  # seldom: what follows is beyond that
+            level, judged = max(self.drift, 0.0), rows[:, JUDGED] > 0
+            host = rows[:, HOST] - level
+            beyond = self.thresholds.host + (0.0 if sampled_all else _LAYERS_UNKNOWN)
+            hits = judged & ((host > beyond) | self._locally(rows, host, sampled_all))
+            slow = judged & (rows[:, RATIO] - level > self.thresholds.host + _SLOW)
+            spikes = judged & (rows[:, RATIO] - level > _SPIKE)
         rows[:, HIT] = hits | slow
         self.ring.push(rows)
         findings = [
@@ -130,13 +131,19 @@ class ExecutionWatch:
 
     def _near_hits(self, rows: F64, unknown: float) -> tuple[int, int]:
         """How many of them have a host part, and how many a whole, so long that a trouble that is open goes on."""
-        assert self.thresholds is not None
-        beyond = self.thresholds.host - _LINGERING + max(self.drift, 0.0)
-        if not len(rows) or float(rows[:, HOST : RATIO + 1].max()) <= beyond:  # mostly
+        if not self._some_near(rows):
             return 0, 0
-        judged = rows[rows[:, JUDGED] > 0]
+        beyond, judged = self._near_from(), rows[rows[:, JUDGED] > 0]
         host, whole = judged[:, HOST] > beyond + unknown, judged[:, RATIO] > beyond + _SLOW
         return int(np.count_nonzero(host)), int(np.count_nonzero(whole))
+
+    def _some_near(self, rows: F64) -> bool:
+        """Whether any could be near: a quick look, for most messages the only one."""
+        return len(rows) > 0 and float(rows[:, HOST : RATIO + 1].max()) > self._near_from()
+
+    def _near_from(self) -> float:
+        assert self.thresholds is not None
+        return self.thresholds.host - _LINGERING + max(self.drift, 0.0)
 
     def learn(self, rows: F64) -> None:
         """Fold in executions that were judged and found healthy."""
