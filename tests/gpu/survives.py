@@ -35,12 +35,10 @@ def main(plan: str, nameless: str, not_shared: str = "") -> None:
 
 
 def destroyed(cuda: Driver, plan: Path) -> list[str]:
-    engine = load(plan, trt)
-    rig = Rig(cuda, engine, trt)
-    rig.prepare(rig.usual_shapes(0))
+    rig = prepared(cuda, plan)
     rig.plain(graph=False)
     expected = rig.results()
-    with watched(engine, plan) as (probe, orders):
+    with watched(rig.engine, plan) as (probe, orders):
         orders.rate(1.0)
         equal = 0
         for _ in range(_TIMES):
@@ -55,7 +53,7 @@ def destroyed(cuda: Driver, plan: Path) -> list[str]:
                 cuda.synchronize(rig.stream)
             equal += rig.results() == expected
             if rig.context is None:
-                rig.context = engine.create_execution_context()
+                rig.context = rig.engine.create_execution_context()
                 rig.prepare(rig.shapes)
         told = {name: count for name, count in probe.counters().items() if count}
     return check(
@@ -64,10 +62,8 @@ def destroyed(cuda: Driver, plan: Path) -> list[str]:
 
 
 def without_names(cuda: Driver, plan: Path) -> list[str]:
-    engine = load(plan, trt)
-    rig = Rig(cuda, engine, trt)
-    rig.prepare(rig.usual_shapes(0))
-    with watched(engine, plan) as (probe, orders):
+    rig = prepared(cuda, plan)
+    with watched(rig.engine, plan) as (probe, orders):
         orders.rate(1.0)
         for _ in range(_TIMES):
             rig.probed(probe, graph=False)
@@ -83,32 +79,32 @@ def without_names(cuda: Driver, plan: Path) -> list[str]:
 
 def no_room(cuda: Driver, plan: Path) -> list[str]:
     """All but 200 MiB of the device's memory is taken: the twin is refused, the executions go on."""
-    engine = load(plan, trt)
-    rig = Rig(cuda, engine, trt)
-    rig.prepare(rig.usual_shapes(0))
+    rig = prepared(cuda, plan)
     taken = cuda.allocate(cuda.free_bytes() - (200 << 20))
-    with watched(engine, plan) as (probe, orders):
-        orders.rate(1.0)
-        for _ in range(_TIMES):
-            rig.probed(probe, graph=False)
-        told: dict[str, Any] = {name: count for name, count in probe.counters().items() if count}
-        why = probe.refusals.get(0, "")
+    refused = is_refused("no room for a twin", rig, plan)
     cuda.free(taken)
-    return check("no room for a twin", told["twin_refused"] == _TIMES, why=why, **told)
+    return refused
 
 
 def without_sharing(cuda: Driver, plan: Path) -> list[str]:
     """No second context is asked for, since TensorRT 8.6 would end the process."""
-    engine = load(plan, trt)
-    rig = Rig(cuda, engine, trt)
+    return is_refused("profiles are not shared", prepared(cuda, plan), plan)
+
+
+def prepared(cuda: Driver, plan: Path) -> Rig:
+    rig = Rig(cuda, load(plan, trt), trt)
     rig.prepare(rig.usual_shapes(0))
-    with watched(engine, plan) as (probe, orders):
+    return rig
+
+
+def is_refused(what: str, rig: Rig, plan: Path) -> list[str]:
+    with watched(rig.engine, plan) as (probe, orders):
         orders.rate(1.0)
         for _ in range(_TIMES):
             rig.probed(probe, graph=False)
         told: dict[str, Any] = {name: count for name, count in probe.counters().items() if count}
         why = probe.refusals.get(0, "")
-    return check("profiles are not shared", told["twin_refused"] == _TIMES, why=why, **told)
+    return check(what, told.get("twin_refused") == _TIMES, why=why, **told)
 
 
 def check(what: str, good: bool, **found: Any) -> list[str]:
