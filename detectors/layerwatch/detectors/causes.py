@@ -31,7 +31,7 @@ _LOCKED, _LATEST = 2.2, 8
 #: Of the newest executions each waits for the lock since it was taken; a starved host lets one in ten run at once.
 _NEWEST = 32
 #: SM utilisation beside which any neighbour shows, and the part of it that a starved host leaves.
-_CLEAR_PCT, _IDLER = 5, 0.6
+_CLEAR_PCT, _IDLER = 10, 0.6
 _HELD_PCT = 30  # more of the time with something running on the GPU, and less on its SMs: memory is managed
 _SAMPLED_TO_BE_SURE = 10  # that the layers are as usual: a starved host shows in them too
 

@@ -130,6 +130,7 @@ def test_others_on_a_busy_gpu_are_known_by_what_it_never_did_before(
         (0.2, 0.1, False, "gpu_contention"),
         (0.2, 0.2, True, "gpu_contention"),
         (0.2, 3.0, True, "gpu_contention"),
+        (6.0, 3.0, True, "host_starvation"),
         (20.0, 5.0, True, "gpu_contention"),  # a neighbour that comes and goes does not show beside it
     ],
 )
