@@ -13,6 +13,7 @@ from layerwatch.detectors.finding import Finding
 from layerwatch.detectors.rare_scan import RareScan
 from layerwatch.detectors.ring import Ring
 from layerwatch.detectors.scan import Scan, ScanResult, hits_needed
+from layerwatch.detectors.switch_watch import SwitchWatch
 
 #: Columns of the ring.
 TIME, HOST, RATIO, JUDGED, SWITCHED, END_TO_END_MS, EXPECTED_MS, HIT = range(8)
@@ -30,9 +31,6 @@ _BESIDE_WINDOW, _BESIDE = 150, 0.20
 _LOCAL_WINDOW = 40
 _LOCAL_CONTRAST = 0.60  # log units over the latest 40 executions
 _NEWEST, _TWICE = 8, 0.69  # executions, log units
-_SWITCH_RATIO = 1.0  # log units: a switch of profile that costs 2.7x
-_SWITCHES = 4  # latest switches looked at
-_SWITCHES_SLOW = 3
 _DRIFT_EXECUTIONS = 2000
 _LAYERS_UNKNOWN = (
     0.1  # log units by which layers alone may vary: where they are known, that is no part of HOST
@@ -64,7 +62,7 @@ class ExecutionWatch:
         self._host = Scan(_RATE_FLOOR)
         self._end_to_end = Scan(_RATE_FLOOR)
         self._spikes = RareScan()
-        self._switches = Ring(_SWITCHES, 2)
+        self._switches = SwitchWatch()
         self._raised_s: float | None = None  # since when the level has been raised
         self._raised = 0  # executions since then
         self._beside = 0.0  # by how much less a raised level is believed just now
@@ -125,6 +123,10 @@ class ExecutionWatch:
         for channel, hits, share in zip(("host_tail", "end_to_end_tail"), near, self._near, strict=True):
             if channel in channels and hits >= _lingering(share):
                 return True
+        latest = self.ring.last(_KEPT)
+        switched = "profile_switch" in channels and some(latest[:, SWITCHED] > 0)
+        if switched and self._switches.lingers(self._others()):
+            return True
         return (
             "host_level" in channels
             and self._level_now(_BESIDE_WINDOW if self._beside else _LEVEL_WINDOW)
@@ -180,6 +182,7 @@ class ExecutionWatch:
         if len(host) < _WARM_UP:
             return
         self.thresholds = Thresholds(learned.host_tail(host), *learned.host_levels(host))
+        self._switches.warm_up(judged[(judged[:, JUDGED] > 0) & (judged[:, SWITCHED] > 0), RATIO])
         self.ring.shrink(_KEPT)
         hits = host > self.thresholds.host
         near = self._near_hits(judged, 0.0)
@@ -229,16 +232,17 @@ class ExecutionWatch:
         return median(known) - max(self.drift, 0.0)
 
     def _switched(self, rows: F64) -> Finding | None:
-        """Most of the latest switches of a context's optimization profile were spikes, one of them on a known shape."""
-        switched = rows[rows[:, SWITCHED] > 0]
-        if not len(switched):
+        new = rows[rows[:, SWITCHED] > 0]
+        if not len(new):
             return None
-        self._switches.push(np.column_stack((switched[:, TIME], switched[:, RATIO] - max(self.drift, 0.0))))
-        latest = self._switches.last(_SWITCHES)
-        slow = latest[latest[:, 1] > _SWITCH_RATIO]
-        if len(slow) < _SWITCHES_SLOW:
-            return None
-        return Finding("profile_switch", median(slow[:, 1]), _SWITCH_RATIO, float(slow[0, 0]))
+        ratios = new[:, RATIO] - max(self.drift, 0.0)
+        return self._switches.step(new[:, TIME], ratios, new[:, JUDGED] > 0, self._others())
+
+    def _others(self) -> F64:
+        """Ratios of the latest executions on known shapes that switched no profile."""
+        latest = self.ring.last(_KEPT)
+        ratios: F64 = latest[(latest[:, SWITCHED] == 0) & (latest[:, JUDGED] > 0), RATIO]
+        return ratios - max(self.drift, 0.0)
 
     def state(self) -> State:
         return {
@@ -261,7 +265,7 @@ class ExecutionWatch:
         self._host.load(state["host"])
         self._end_to_end.load(state["end_to_end"])
         self._spikes = RareScan.restore(state["spikes"])
-        self._switches = Ring.restore(state["switches"])
+        self._switches = SwitchWatch.restore(state["switches"])
         self._raised_s, self._raised = state["raised"]
         near_host, near_whole = state["near"]
         self._near = near_host, near_whole

@@ -29,6 +29,19 @@ def watch() -> ExecutionWatch:
     return made
 
 
+def _with_switches(
+    watch: ExecutionWatch, ratio: float, others: float, start_s: float = 10.0
+) -> list[Finding]:
+    """Ten switches of a profile that cost so much, each before 19 other executions, of which one in ten does so too."""
+    found: list[Finding] = []
+    for k in range(10):
+        rows = _rows(0.0, 20, start_s + 0.2 * k, 0.01)
+        rows[0, e.SWITCHED], rows[0, e.HOST], rows[0, e.RATIO] = 1, ratio, ratio
+        rows[5:7, e.RATIO] = others
+        found += watch.step(rows, True)
+    return found
+
+
 def _found(
     watch: ExecutionWatch, host: float, executions: int, every_s: float = 0.01, start_s: float = 10.0
 ) -> list[Finding]:
@@ -155,3 +168,40 @@ def test_slow_executions_keep_open_what_they_are_no_chance_for(
 def test_a_raised_level_is_believed_less_where_layers_are_unknown(watch: ExecutionWatch) -> None:
     for first in range(0, 300, 10):
         assert watch.step(_rows(0.5, 10, 10.0 + 0.01 * first, 0.01), False) == []
+
+
+@pytest.mark.parametrize(
+    ("ratio", "others", "found"),
+    [
+        (1.2, 0.0, True),
+        (0.4, 0.0, True),
+        (0.2, 0.0, False),  # too little to matter
+        (0.4, 0.4, False),  # others are as slow
+    ],
+)
+def test_switches_of_a_profile_are_found_by_what_they_cost_beside_others(
+    watch: ExecutionWatch, ratio: float, others: float, found: bool
+) -> None:
+    findings = _with_switches(watch, ratio, others)
+    assert ("profile_switch" in {finding.channel for finding in findings}) is found
+    assert watch.lingers({"profile_switch"}, True) is found
+    _found(watch, 0.0, 200, start_s=13.0)
+    assert not watch.lingers({"profile_switch"}, True)
+
+
+def test_switches_on_new_shapes_say_nothing_unless_they_are_spikes(watch: ExecutionWatch) -> None:
+    for k in range(20):
+        rows = _rows(0.0, 20, 10.0 + 0.2 * k, 0.01)
+        rows[0, e.SWITCHED], rows[0, e.RATIO], rows[0, e.JUDGED] = 1, 0.5, 0
+        assert not watch.step(rows, True)
+
+
+@pytest.mark.parametrize(("ratio", "found"), [(0.5, False), (0.8, True)])
+def test_what_switches_have_always_cost_is_usual(ratio: float, found: bool) -> None:
+    watch = ExecutionWatch()
+    for k in range(2):
+        _with_switches(watch, 0.4, 0.0, start_s=2.0 * k)
+    assert watch.thresholds is not None
+    watch = ExecutionWatch.restore(watch.state())
+    findings = _with_switches(watch, ratio, 0.0)
+    assert ("profile_switch" in {finding.channel for finding in findings}) is found
