@@ -20,8 +20,8 @@ class ContextPool:
     def __init__(self, engine: Engine, stream: int, *, cuda: Cuda | None = None, trt: Any = None) -> None:
         """Takes the device memory of a context for each profile, and waits for `stream`.
 
-        The caller has no other context of the engine, unless profiles are shared: TensorRT 8.6 ended the process where two
-        asked for one profile. Raises RuntimeError where TensorRT makes no context or refuses its profile. `cuda` and `trt` stand for the driver
+        The caller has no other context of the engine, unless profiles are shared: TensorRT 8.6 ends the process where two
+        ask for one profile. Raises RuntimeError where TensorRT makes no context or refuses its profile. `cuda` and `trt` stand for the driver
         and the tensorrt module (tests).
         """
         self._ranges = [_ranges(engine, profile, trt or _tensorrt()) for profile in _profiles(engine)]
