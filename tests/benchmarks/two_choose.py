@@ -24,6 +24,7 @@ from layerwatch.detectors import (
     level_watch,
     precision_watch,
     scan,
+    switch_watch,
     window_watch,
 )
 from layerwatch.detectors.models import Models, shipped
@@ -41,7 +42,8 @@ ORDERS = 1
 
 #: What has to be exceeded, as constants of the detectors, and as functions of what an instance does while healthy.
 CONSTANTS = {
-    execution_watch: ("_LOCAL_CONTRAST", "_SWITCH_RATIO", "_SPIKE"),
+    execution_watch: ("_LOCAL_CONTRAST", "_SPIKE"),
+    switch_watch: ("_SPIKE", "_SLOW"),
     level_watch: ("_LAYER", "_GROUP", "_COMMON", "_LAYER_SPREADS", "_GROUP_SPREADS", "_COMMON_SPREADS"),
     window_watch: ("_FOREST_WIDEST", "_FOREST_LEAST", "_SURPRISE", "_SURPRISE_EFFECT"),
     precision_watch: ("_TIMES_USUAL", "_LEAST_CLIPPED", "_ERROR_TIMES_USUAL", "_LEAST_ERROR"),
