@@ -88,7 +88,7 @@ def executions_of(batch: ProfileBatch, manifest: Manifest) -> Executions:
     end_to_end_ms = _sized(batch.end_to_end_ms, "<f4", n, "end_to_end_ms").astype(np.float64)
     shape = _sized(batch.shape_index, "<u2", n, "shape_index").astype(np.int64)
     profile = _sized(batch.profile_index, "u1", n, "profile_index").astype(np.int64)
-    flags = _sized(batch.flags, "u1", n, "flags").astype(np.uint8) if batch.flags else np.zeros(n, np.uint8)
+    flags = _sized(batch.flags, "u1", n, "flags") if batch.flags else np.zeros(n, np.uint8)
     counters = _column(batch.counters, "<f8", "counters")
     if len(counters) % len(COUNTER_COLUMNS):
         raise InvalidRecord(

@@ -55,9 +55,10 @@ class OwnLevels:
             self._turn = (self._turn + 1) % _SETTLED_STRIDE
             sizes = np.array([size_of(point) for point in points])[shape[rows]]
             each = sizes.tolist()
-            self._counts.update(each)
+            for size in each:
+                self._counts[size] += 1
+                self._known += size in self._known_sizes
             self._total += len(each)
-            self._known += sum(size in self._known_sizes for size in each)
             if self._turn and self.levels.settled(sizes):
                 return
             observed, expected = (

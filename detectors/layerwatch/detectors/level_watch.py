@@ -124,10 +124,15 @@ class LevelWatch:
         if not (self._seen[0] or self._seen[1]):
             self._began_s = float(sampled.features[judged, column.TIME][0])
         larger = self._halves.larger(sizes)
-        half = np.array((~larger, larger), float)
-        self._sums[:, 0] += half @ clipped(log_ratio, _CLIP)
-        self._sums[:, 1] += half @ expected_ms
         large = int(np.count_nonzero(larger))
+        log_ratio = clipped(log_ratio, _CLIP)
+        if count == 1:  # a message of one: no matrices
+            self._sums[large, 0] += log_ratio[0]
+            self._sums[large, 1] += expected_ms[0]
+        else:
+            half = np.array((~larger, larger), float)
+            self._sums[:, 0] += half @ log_ratio
+            self._sums[:, 1] += half @ expected_ms
         self._seen += (count - large, large)
         lasted_s = float(sampled.features[-1, column.TIME]) - self._began_s
         if self._seen.sum() < (_BLOCK if lasted_s < _SMALL_BLOCK_S else _SMALL_BLOCK):
