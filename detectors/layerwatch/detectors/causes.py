@@ -32,6 +32,12 @@ _LOCKED, _LATEST = 2.2, 8
 _NEWEST = 32
 #: SM utilisation beside which any neighbour shows, and the part of it that a starved host leaves.
 _CLEAR_PCT, _IDLER = 10, 0.6
+#: Counters that somebody else's work shows in, and by how much more at the least.
+_WORK = (
+    ("tensor_active_pct", "tensor cores", "%", 1.0),
+    ("dram_bandwidth_pct", "DRAM bandwidth", "%", 2.0),
+    ("pcie_rx_mib_s", "received over PCIe", "MiB/s", 1000.0),
+)
 _HELD_PCT = 30  # more of the time with something running on the GPU, and less on its SMs: memory is managed
 _SAMPLED_TO_BE_SURE = 10  # that the layers are as usual: a starved host shows in them too
 
@@ -140,12 +146,21 @@ def _by_counters(p: Pattern, gpu: GpuView, somebody_else: bool, nobody_else: boo
     alone = nobody_else and usual_sm < _CLEAR_PCT and sm < _IDLER * usual_sm
     if busier or shared or (not alone and not _is_host(p, sm > 1.5 * usual_sm + 4) and _layers_moved(p)):
         confidence = 0.9 if busier else 0.8 if shared else 0.6
-        return [
-            Cause(
-                "gpu_contention", confidence, f"SM utilisation {gpu.both('sm_utilisation_pct')}, {_layers(p)}"
-            )
-        ]
+        seen = f"SM utilisation {gpu.both('sm_utilisation_pct')}"
+        if shared and not busier:
+            seen += _others_work(gpu)
+        return [Cause("gpu_contention", confidence, f"{seen}, {_layers(p)}")]
     return [_host_cause(p, 0.8, f", SM utilisation {gpu.both('sm_utilisation_pct')}")]
+
+
+def _others_work(gpu: GpuView) -> str:
+    """What else shows somebody else's work, where the SMs' utilisation hardly does."""
+    shown = [
+        f"{label} {gpu.both(name, unit)}"
+        for name, label, unit, margin in _WORK
+        if gpu.at(name) > 1.5 * gpu.usually(name) + margin
+    ]
+    return ", " + (" and ".join(shown) or "more now and then than this instance ever did")
 
 
 def _by_pattern(p: Pattern) -> list[Cause]:

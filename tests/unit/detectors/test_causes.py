@@ -171,3 +171,29 @@ def test_a_cause_says_what_a_person_can_check() -> None:
 )
 def test_a_cause_that_is_sure_waits_for_no_counters(cause: str, confidence: float, sure: bool) -> None:
     assert is_sure(Cause(cause, confidence, "")) is sure
+
+
+@pytest.mark.parametrize(
+    ("counter", "pct", "evidence"),
+    [
+        ("dram_bandwidth_pct", 9.0, "SM utilisation 0 -> 0 %, DRAM bandwidth 1 -> 9 %, one layer"),
+        (
+            "dram_bandwidth_pct",
+            1.0,
+            "SM utilisation 0 -> 0 %, more now and then than this instance ever did, one layer",
+        ),
+    ],
+)
+def test_a_neighbour_that_hardly_shows_in_the_sms_is_told_by_what_it_shows_in(
+    counter: str, pct: float, evidence: str
+) -> None:
+    usual, now = np.zeros((2, len(COUNTER_COLUMNS)))
+    usual[COUNTER_COLUMNS.index("sm_utilisation_pct")], now[COUNTER_COLUMNS.index("sm_utilisation_pct")] = (
+        0.2,
+        0.4,
+    )
+    usual[COUNTER_COLUMNS.index(counter)], now[COUNTER_COLUMNS.index(counter)] = 1.0, pct
+    pattern = pattern_of(executions(), sampled(layers=0.2, largest=0.6), frozenset(), 0.7, 0.25, 0.0)
+    cause = causes_of(pattern, GpuView(usual, now), somebody_else=True)[0]
+    assert cause.cause == "gpu_contention"
+    assert cause.evidence.startswith(evidence)
